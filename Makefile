@@ -1,0 +1,33 @@
+# make book   build the book            make bench  run the benchmarks
+# make test   run every test            make clean  remove what was built
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: book test bench clean
+
+book: $(READY)
+	$(PY) -m equitutor build
+
+# Tests, doctests and every chapter; the browser tests share one worker, since they share one site.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup
+
+bench: $(READY)
+	@for file in tests/bench/*.py; do \
+		[ -e "$$file" ] || { echo "there are no benchmarks in tests/bench"; exit 2; }; \
+		echo "== $$file"; $(PY) "$$file" || exit 1; \
+	done
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+
+# Installs anew only when one of the lists changed; a PyTorch that is in .venv already is kept.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed, $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make book PYTHON=python3.12"; exit 2; }
+	[ -x $(PY) ] || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@

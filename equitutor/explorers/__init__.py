@@ -1,0 +1,12 @@
+"""Interactive figures that live in a page: no kernel, no network, nothing to install.
+
+`host` turns a JavaScript module and its numbers into HTML, `polyphase` is the first explorer,
+`networks` moves small trained networks to disk and into a page, `hero` fills the front page.
+"""
+
+from equitutor.explorers.hero import hero_html
+from equitutor.explorers.host import Explorer
+from equitutor.explorers.networks import load_network, save_network
+from equitutor.explorers.polyphase import polyphase_explorer
+
+__all__ = ["Explorer", "hero_html", "load_network", "polyphase_explorer", "save_network"]

@@ -1,0 +1,58 @@
+"""The explorer of the front page, from the checkpoints and digits that the repository holds."""
+
+from pathlib import Path
+
+import torch
+
+from equitutor.explorers.networks import load_network
+from equitutor.explorers.polyphase import polyphase_explorer
+
+CHECKPOINTS = ("polyphase-vit-plain.safetensors", "polyphase-vit-anchored.safetensors")
+
+
+def find_root() -> Path | None:
+    """Returns the nearest folder at or above the current one that holds `_toc.yml`, or None."""
+    here = Path.cwd()
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), None
+    )
+
+
+def hero_html(root: Path | None = None) -> str | None:
+    """Returns the compact polyphase explorer as HTML, or None where a checkpoint is missing.
+
+    It shows one digit of each class, the first that both networks read at rest and that the plain
+    one loses under some small shift.
+
+    Args:
+        root: the repository; by default the nearest folder with a `_toc.yml`.
+
+    Raises ValueError where a checkpoint is damaged.
+
+    >>> hero_html(Path("/no/such/folder")) is None
+    True
+    """
+    root = find_root() if root is None else Path(root)
+    paths = [root / "book" / "checkpoints" / name for name in CHECKPOINTS] if root else []
+    if not paths or not all(path.is_file() for path in paths):
+        return None
+    from equitutor.data import digits
+
+    plain, anchored = map(load_network, paths)
+    test = digits("test", size=24)
+    chosen = _good_examples(plain, anchored, test.x, test.y)
+    explorer = polyphase_explorer(plain, anchored, test.x[chosen], test.y[chosen], compact=True)
+    return explorer._repr_html_()
+
+
+def _good_examples(plain, anchored, x, y) -> list[int]:
+    """Returns for each class the index of one image, a telling one where there is one."""
+    with torch.no_grad():
+        rest = (plain(x).argmax(1) == y) & (anchored(x).argmax(1) == y)  # (N,)
+        moved = plain(torch.roll(x, (1, 1), (2, 3))).argmax(1) != y
+    telling = rest.int() + (rest & moved).int()
+    order = []
+    for label in y.unique().tolist():
+        members = (y == label).nonzero().flatten()
+        order.append(int(members[telling[members].argmax()]))
+    return order

@@ -1,0 +1,304 @@
+"""The book's ledger: what was measured, by which code, where, and what it says of a claim.
+
+A full run writes `book/results/<chapter>.json`, which is committed; a fast run writes the same to
+`build/results/`, which is not. Pages read their numbers from these files.
+"""
+
+import json
+import math
+import sysconfig
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from equitutor import provenance, runtime
+from equitutor.chapters import BookError, find_root, write_text
+
+VERDICTS = ("holds", "holds in part", "does not hold", "not tested")
+
+
+def metric(values: float | Sequence[float], unit: str = "") -> dict[str, Any]:
+    """Returns mean, standard deviation, number and unit of repeated measurements.
+
+    Args:
+        values: one number, or one for each seed; a tensor or array of these will do. All finite.
+        unit: unit in words or signs, "" for a pure number.
+
+    The standard deviation is that of the sample (n - 1), and None for a single value.
+
+    >>> metric([97.0, 99.0], "%")["mean"], metric([97.0, 99.0])["n"]
+    (98.0, 2)
+    """
+    if hasattr(values, "tolist"):  # a tensor or an array, which may hold a single number
+        values = values.tolist()
+    if isinstance(values, str):
+        raise ValueError(f"values must be numbers, got the text {values!r}")
+    values = [float(v) for v in (values if isinstance(values, Iterable) else [values])]
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"values must be finite numbers, at least one, got {values}")
+    mean = math.fsum(values) / len(values)
+    spread = None
+    if len(values) > 1:
+        spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return {"mean": mean, "std": spread, "n": len(values), "unit": unit, "values": values}
+
+
+def paired(a: dict[str, Any], b: dict[str, Any], unit: str = "points") -> dict[str, Any]:
+    """Returns the metric a - b, taken seed by seed, so that what the seeds share cancels.
+
+    Args:
+        a, b: entries made by `metric` from the same seeds in the same order.
+        unit: unit of the difference.
+
+    Raises ValueError where the two have different numbers of values.
+
+    >>> paired(metric([90.0, 92.0]), metric([80.0, 82.0]))["std"]
+    0.0
+    """
+    if a["n"] != b["n"]:
+        raise ValueError(f"a and b must come from the same seeds, got {a['n']} and {b['n']} values")
+    return metric([u - v for u, v in zip(a["values"], b["values"], strict=True)], unit)
+
+
+def claim(text: str, paper: str, ours: str, verdict: str, why: str) -> dict[str, str]:
+    """Returns one line of the claims table.
+
+    Args:
+        text: the claim in one sentence.
+        paper: the paper's figure and setting.
+        ours: name of the metric that answers it, or "" where none does.
+        verdict: one of `VERDICTS`; compute it from the numbers, do not type it.
+        why: what explains the difference, or what is missing.
+
+    >>> claim("It works.", "100 %", "accuracy", "holds", "Same setting.")["verdict"]
+    'holds'
+    """
+    if verdict not in VERDICTS:
+        raise ValueError(f"verdict must be one of {VERDICTS}, got {verdict!r}")
+    return {"claim": text, "paper": paper, "metric": ours, "verdict": verdict, "why": why}
+
+
+def shown(entry: dict[str, Any], digits: int = 1) -> str:
+    """Returns a metric in words: mean ± standard deviation, and unit.
+
+    >>> shown(metric([97.0, 99.0], "%"))
+    '98.0 ± 1.4 %'
+    >>> shown(metric(3e-7))
+    '3.0e-07'
+    """
+    mean, std = entry["mean"], entry["std"]
+    tiny = mean != 0 and abs(mean) < 10 ** (-digits - 1)
+    form = f".{digits}e" if tiny else f".{digits}f"
+    words = f"{mean:{form}}" + ("" if std is None else f" ± {std:{form}}")
+    return words + (f" {entry['unit']}" if entry["unit"] else "")
+
+
+def record(
+    chapter: str,
+    metrics: dict[str, dict[str, Any]],
+    claims: Sequence[dict[str, str]] = (),
+    seeds: Sequence[int] = (),
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the record of this run, and writes it to the results file of the chapter.
+
+    Args:
+        chapter: name of the chapter's notebook, without ending.
+        metrics: name -> entry made by `metric`.
+        claims: entries made by `claim`; their metrics must be among `metrics`.
+        seeds: seeds the run used.
+        settings: sizes, steps, data sets: what a reader needs to repeat it.
+
+    Where the book's folder is not at hand (the package alone is installed, as on Colab) nothing is
+    written.
+
+    Raises ValueError for an entry that was not made by `metric`, or a claim about no metric.
+    """
+    if not chapter or Path(chapter).name != chapter or chapter == "..":
+        raise ValueError(f"chapter must be the bare name of a notebook, got {chapter!r}")
+    for name, entry in metrics.items():
+        if not isinstance(entry, dict) or not {"mean", "std", "n", "unit"} <= entry.keys():
+            raise ValueError(f"metrics[{name!r}] must come from ledger.metric, got {entry!r}")
+    for entry in claims:
+        if entry["metric"] and entry["metric"] not in metrics:
+            raise ValueError(f"claims name the metric {entry['metric']!r}, which is not measured")
+    root = _root()
+    notebook = root / "book" / f"{chapter}.ipynb" if root else None
+    result = {
+        "chapter": chapter,
+        "profile": runtime.profile(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seeds": list(seeds),
+        "settings": settings or {},
+        "metrics": metrics,
+        "claims": list(claims),
+        "environment": provenance.environment(),
+        "code": _code_hash(notebook),
+    }
+    if root is not None:
+        _write(_path(root, chapter, result["profile"]), result)
+    return result
+
+
+def _code_hash(notebook: Path | None) -> str | None:
+    """Returns the hash of the code that measures: pictures, pages and exercises age no result."""
+    if notebook is None or not notebook.exists():
+        return None
+    drawing = ("explorers", "nero", "figures", "ledger", "chapters", "provenance", "press")
+    without = [f"equitutor.{name}" for name in drawing]
+    return provenance.code_hash(notebook, without, skip=("figure", "exercise"))
+
+
+def stamp(chapter: str, profile: str, seconds: float, peak_mb: float) -> None:
+    """Returns nothing; adds the seconds and the peak memory of a run to its results file.
+
+    Raises BookError where the run recorded nothing.
+    """
+    root = find_root()
+    path = _path(root, chapter, profile)
+    if not path.exists():
+        raise BookError(f"{chapter} recorded no results: its notebook must call ledger.record")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    _write(path, result | {"seconds": round(seconds, 1), "peak_mb": round(peak_mb)})
+
+
+def load(chapter: str, profile: str = "full") -> dict[str, Any] | None:
+    """Returns the recorded results of a chapter, or None where there are none.
+
+    The entry "stale" says whether the code has changed since the run.
+
+    Args:
+        chapter: name of the chapter's notebook, without ending.
+        profile: "full" for the committed run, "fast" for the last one of this checkout.
+
+    >>> load("no-such-chapter") is None
+    True
+    """
+    if profile not in runtime.PROFILES:
+        raise ValueError(f"profile must be one of {runtime.PROFILES}, got {profile!r}")
+    root = _root()
+    path = recorded(f"results/{chapter}.json") if profile == "full" else None
+    if profile == "fast" and root is not None:
+        path = _path(root, chapter, profile)
+    if path is None or not path.exists():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    notebook = root / "book" / f"{chapter}.ipynb" if root else None
+    now = _code_hash(notebook)
+    return result | {"stale": None not in (now, result["code"]) and now != result["code"]}
+
+
+def recorded(name: str) -> Path | None:
+    """Returns the path of a recorded file of the book, or None where it is not at hand.
+
+    Args:
+        name: path below `book/`, such as "results/x.json" or "checkpoints/x.safetensors".
+
+    Looks in the checkout, else among the files that come with an installed package.
+
+    >>> recorded("results/no-such-chapter.json") is None
+    True
+    """
+    root = _root()
+    installed = Path(sysconfig.get_path("data"), "share", "equitutor")
+    path = (root / "book" if root else installed) / name
+    return path if path.exists() else None
+
+
+def described(result: dict[str, Any]) -> str:
+    """Returns one sentence on where and when a result was made, and whether it is stale."""
+    minutes = f", {result['seconds'] / 60:.0f} min" if "seconds" in result else ""
+    words = f"{result['profile']} run of {result['date']} on {result['environment']['device']}"
+    stale = "; **stale**: the code has changed since" if result.get("stale") else ""
+    return f"{words}{minutes}, seeds {', '.join(map(str, result['seeds']))}{stale}"
+
+
+def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1):
+    """Returns the metrics named `group/row/column` as one table for a notebook.
+
+    Args:
+        metrics: name -> entry made by `metric`.
+        group: first part of the names to show.
+        digits: digits after the point.
+
+    >>> print(grid({"digits/plain/accuracy": metric(97.0, "%")}, "digits").data)
+    | digits | accuracy (%) |
+    |---|---|
+    | plain | 97.0 |
+    <BLANKLINE>
+    One seed.
+    """
+    from IPython.display import Markdown
+
+    mine = {tuple(k.split("/")[1:]): v for k, v in metrics.items() if k.startswith(f"{group}/")}
+    if not mine:
+        return Markdown(f"No results on {group} are recorded.")
+    rows, columns = (list(dict.fromkeys(key[part] for key in mine)) for part in (0, 1))
+    units = {column: entry["unit"] for (_, column), entry in mine.items()}
+    heads = [f"{column} ({units[column]})" if units[column] else column for column in columns]
+    lines = [f"| {group} | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        entries = [mine.get((row, column)) for column in columns]
+        cells = ["–" if e is None else shown({**e, "unit": ""}, digits) for e in entries]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    seeds = max(entry["n"] for entry in mine.values())
+    lines.append(f"\nMean ± standard deviation over {seeds} seeds." if seeds > 1 else "\nOne seed.")
+    return Markdown("\n".join(lines))
+
+
+def table(chapter: str, live: dict[str, Any] | None = None):
+    """Returns the claims of a chapter as a table for a notebook: paper, ours fast, ours full.
+
+    Args:
+        chapter: name of the chapter's notebook, without ending.
+        live: the record of the run that is going on, as `record` returned it.
+    """
+    from IPython.display import Markdown
+
+    return Markdown(claims_markdown(chapter, live) or "No run of this chapter is recorded here.")
+
+
+def claims_markdown(chapter: str, live: dict[str, Any] | None = None) -> str | None:
+    """Returns the claims table of a chapter as Markdown, or None where no run is recorded.
+
+    Verdict and reason are the full run's where there is one, else the fast run's.
+    """
+    full = load(chapter, "full")
+    fast = load(chapter, "fast")
+    if live is not None:
+        full, fast = (live, fast) if live["profile"] == "full" else (full, live)
+    runs = {"fast": fast, "full": full}
+    judge = full or fast
+    if judge is None:
+        return None
+    lines = ["| claim | paper | ours, fast | ours, full | verdict | why |", "|---" * 6 + "|"]
+    for entry in judge["claims"]:
+        ours = [
+            shown(run["metrics"][entry["metric"]])
+            if run and entry["metric"] in run["metrics"]
+            else "–"
+            for run in runs.values()
+        ]
+        cells = [entry["claim"], entry["paper"], *ours, f"**{entry['verdict']}**", entry["why"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for name, run in runs.items():
+        lines.append("" if run else f"\nOurs, {name}: no run recorded.")
+        lines.append(f"Ours, {name}: {described(run)}." if run else "")
+    return "\n".join(lines) + "\n"
+
+
+def _root() -> Path | None:
+    try:
+        return find_root()
+    except BookError:
+        return None
+
+
+def _path(root: Path, chapter: str, profile: str) -> Path:
+    folder = "book/results" if profile == "full" else "build/results"
+    return root / folder / f"{chapter}.json"
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    write_text(path, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

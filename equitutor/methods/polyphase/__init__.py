@@ -1,0 +1,42 @@
+"""Polyphase anchoring: shift-equivariant vision transformers (Ding et al., arXiv 2306.07470).
+
+`anchors` chooses the origin of a grid from the data, `layers` puts that choice in front of every
+operation that lays a fixed grid over its input, `models` stacks the layers to a ViT and a Twins,
+`measures` says how often a prediction survives a shift.
+"""
+
+from equitutor.methods.polyphase.anchors import (
+    PolyOrder,
+    anchor,
+    phase_scores,
+    roll_batch,
+    score_gap,
+    tie_rate,
+    undo_roll,
+)
+from equitutor.methods.polyphase.layers import (
+    CircularPEG,
+    PolyPatchEmbed,
+    SubsampledAttention,
+    WindowAttention,
+)
+from equitutor.methods.polyphase.measures import consistency, worst_of_shifts
+from equitutor.methods.polyphase.models import PolyTwins, PolyViT
+
+__all__ = [
+    "CircularPEG",
+    "PolyOrder",
+    "PolyPatchEmbed",
+    "PolyTwins",
+    "PolyViT",
+    "SubsampledAttention",
+    "WindowAttention",
+    "anchor",
+    "consistency",
+    "phase_scores",
+    "roll_batch",
+    "score_gap",
+    "tie_rate",
+    "undo_roll",
+    "worst_of_shifts",
+]

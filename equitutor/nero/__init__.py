@@ -1,0 +1,26 @@
+"""NERO plots: the picture of what a model does along the orbit of its input.
+
+`heat` draws shifts, `polar` angles, `tiles` finite groups, `disk` and `sphere` rotations in space,
+`embedding` a map of the samples of any orbit. `scale` is what they share: several models always
+stand on one scale, so that panels compare.
+
+Source: NERO, Non-Equivariance Revealed on Orbits (Zhao et al. 2023, arXiv 2305.19889).
+"""
+
+from equitutor.nero.disk import plot_disk
+from equitutor.nero.embedding import Embedding, embed, plot_embedding
+from equitutor.nero.heat import plot_heat
+from equitutor.nero.polar import plot_polar
+from equitutor.nero.sphere import plot_sphere
+from equitutor.nero.tiles import plot_tiles
+
+__all__ = [
+    "Embedding",
+    "embed",
+    "plot_disk",
+    "plot_embedding",
+    "plot_heat",
+    "plot_polar",
+    "plot_sphere",
+    "plot_tiles",
+]

@@ -1,0 +1,128 @@
+"""What all plots share: the check of what is to be drawn, and one color scale for all panels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equitutor.orbits import OrbitResult
+
+Results = OrbitResult | Mapping[str, OrbitResult]
+
+
+def as_mapping(results: Results, *kinds: str) -> dict[str, OrbitResult]:
+    """Returns the results by name; a result on its own gets the empty name.
+
+    Args:
+        results: a result, or a dict name -> result of several models.
+        kinds: the kinds of orbit that can be drawn; none allows all.
+
+    Raises ValueError for anything else, or for another kind of orbit.
+    """
+    if isinstance(results, OrbitResult):
+        results = {"": results}
+    if not isinstance(results, Mapping) or not results:
+        raise ValueError(f"results must be an OrbitResult or a dict of them, got {results!r}")
+    for name, result in results.items():
+        if not isinstance(result, OrbitResult):
+            raise ValueError(f"results[{name!r}] must be an OrbitResult, got {type(result)}")
+        if kinds and result.orbit.kind not in kinds:
+            raise ValueError(
+                f"results[{name!r}] must come from an orbit of kind "
+                f"{' or '.join(map(repr, kinds))}, got {result.orbit.kind!r} ({result.orbit.name})"
+            )
+    return dict(results)
+
+
+def values_of(result: OrbitResult, sample: int | None) -> Tensor:
+    """Returns the aggregate over samples, (G,), or the scores of one sample.
+
+    Raises ValueError for a sample out of range.
+    """
+    if sample is None:
+        return result.aggregate()
+    check_sample(result, sample)
+    return result.scores[:, sample]
+
+
+def check_sample(result: OrbitResult, sample: int) -> None:
+    """Returns nothing; raises ValueError unless `sample` indexes the samples of `result`."""
+    if not 0 <= sample < result.scores.shape[1]:
+        raise ValueError(f"sample must index {result.scores.shape[1]} samples, got {sample!r}")
+
+
+def value_range(values: Tensor) -> tuple[float, float]:
+    """Returns the least and the largest value that is not missing; ValueError without any."""
+    present = values[~values.isnan()]
+    if len(present) == 0:
+        raise ValueError("results must hold at least one score that is not missing, got none")
+    return present.min().item(), present.max().item()
+
+
+class Scale(NamedTuple):
+    """One color scale, and what it has to say about values beyond its ends."""
+
+    low: float
+    high: float
+    extend: str = "neither"  # "min", "max" or "both": the ends that clip values
+    note: str = ""
+
+
+def shared_scale(
+    values: Iterable[Tensor],
+    limits: tuple[float, float] | None = None,
+    percentile: float | None = None,
+) -> Scale:
+    """Returns the color scale of all panels together. Where it clips, it says so.
+
+    Args:
+        values: what each panel draws; missing values are NaN.
+        limits: (low, high) of the scale; None takes the range of all values.
+        percentile: in (0, 100], where to clip the high end instead; None does not.
+
+    Raises ValueError where nothing is left to draw, or limits or percentile do not fit.
+
+    >>> shared_scale([torch.tensor([0.0, 1.0]), torch.tensor([5.0])], limits=(0, 2))
+    Scale(low=0, high=2, extend='max', note='clipped')
+    """
+    values = torch.cat([v.detach().cpu().double().flatten() for v in values])
+    low, high = lowest, highest = value_range(values)
+    note = "clipped"
+    if limits is not None and percentile is not None:
+        raise ValueError(f"limits and percentile exclude each other, got {limits} and {percentile}")
+    if limits is not None:
+        if len(limits) != 2 or not limits[0] < limits[1]:
+            raise ValueError(f"limits must be (low, high) with low < high, got {limits!r}")
+        low, high = limits
+    if percentile is not None:
+        if not 0 < percentile <= 100:
+            raise ValueError(f"percentile must lie in (0, 100], got {percentile!r}")
+        high = np.nanpercentile(values.numpy(), percentile).item()
+        if low == high < highest:
+            raise ValueError(
+                f"percentile must lie above the lowest value, {low:g}, got {percentile!r}"
+            )
+        note = f"clipped at percentile {percentile:g}"
+    clips = lowest < low, high < highest
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[clips]
+    return Scale(low, high, extend, note if any(clips) else "")
+
+
+def color_bar(artist, axes: Sequence, label: str, scale: Scale, **kwargs):
+    """Returns the one color bar of all `axes`; an arrow and a note mark an end that clips."""
+    label = f"{label} ({scale.note})" if scale.note else label
+    return axes[0].figure.colorbar(
+        artist, ax=list(axes), label=label, extend=scale.extend, **({"shrink": 0.85} | kwargs)
+    )
+
+
+def check_axes(axes: Sequence, count: int, projection: str = "rectilinear") -> Sequence:
+    """Returns `axes`; raises ValueError unless there are `count` of the `projection`."""
+    if len(axes) != count:
+        raise ValueError(f"axes must be {count}, one for each model, got {len(axes)}")
+    for ax in axes:
+        if ax.name != projection:
+            raise ValueError(f"axes must be {projection} axes, got {ax.name!r}")
+    return axes

@@ -1,0 +1,38 @@
+"""The meter: what a model does along the orbit of its input.
+
+`orbit` describes an orbit, `metrics` scores one prediction at a time, `evaluate` measures a model
+over all elements and samples, `checks` turns the measurement into an assertion, `consensus` asks
+what the model's answers would be if it agreed with itself.
+
+Five lines on a model of your own:
+
+>>> import torch
+>>> from equitutor import orbits
+>>> x, y = torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.long)
+>>> model = lambda x: torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0]], 1)
+>>> result = orbits.evaluate(model, x, y, orbits.shifts(8, 8), metric="confidence")
+>>> result.scores.shape
+torch.Size([64, 6])
+"""
+
+from equitutor.orbits.checks import assert_equivariant, equivariance_error
+from equitutor.orbits.consensus import consensus, variance_decomposition
+from equitutor.orbits.evaluate import evaluate
+from equitutor.orbits.orbit import Orbit, d4_time, finite, shifts, so2, so3_disk, so3_haar
+from equitutor.orbits.result import OrbitResult
+
+__all__ = [
+    "Orbit",
+    "OrbitResult",
+    "assert_equivariant",
+    "consensus",
+    "d4_time",
+    "equivariance_error",
+    "evaluate",
+    "finite",
+    "shifts",
+    "so2",
+    "so3_disk",
+    "so3_haar",
+    "variance_decomposition",
+]

@@ -1,0 +1,98 @@
+"""What the model would answer if its answers along an orbit agreed with one another."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from equitutor.orbits.result import OrbitResult
+
+
+def untransformed(result: OrbitResult) -> Tensor:
+    """Returns u_g = rho_out(g)^-1 f(rho_in(g) x), the outputs brought back to x, (G, N, ...).
+
+    Raises ValueError where the result was made without keep_outputs=True or without tensors.
+    """
+    if not isinstance(result.outputs, Tensor):
+        raise ValueError(
+            "result must hold tensor outputs: call evaluate(..., keep_outputs=True), got "
+            f"{type(result.outputs).__name__}"
+        )
+    return torch.stack([result.orbit.inv_y(u, g) for g, u in enumerate(result.outputs)])
+
+
+def consensus(result: OrbitResult, kind: str = "mean") -> Tensor:
+    """Returns the model's answer averaged over the orbit, one for each sample, (N, ...).
+
+    Args:
+        result: from `evaluate(..., keep_outputs=True)`.
+        kind: "mean" of the outputs; "probability", mean of the softmax of logits; "vote", the
+            class with the largest weight of votes, int64 (N,).
+
+    For a finite group with equal weights the mean is the group average of the model, which is
+    exactly equivariant. Class indices are never averaged: that would have no meaning.
+
+    Source: consensus of NERO (Zhao et al. 2023).
+
+    >>> from equitutor.orbits import evaluate, shifts
+    >>> x, y = torch.eye(4).view(4, 1, 1, 4), torch.arange(4)
+    >>> result = evaluate(lambda x: x[:, 0, 0], x, y, shifts(1, 4), keep_outputs=True)
+    >>> consensus(result)[0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    u = untransformed(result)
+    if not u.is_floating_point():
+        raise ValueError(f"result must hold floating point outputs, got {u.dtype}: never average "
+                         f"class indices, let the model return logits")  # fmt: skip
+    weights = result.orbit.weights.to(u.dtype)
+    if kind in ("probability", "vote") and u.ndim != 3:
+        raise ValueError(f"kind {kind!r} needs logits (G, N, K), got outputs {tuple(u.shape)}")
+    if kind == "mean":
+        return torch.tensordot(weights, u, 1)
+    if kind == "probability":
+        return torch.tensordot(weights, u.softmax(-1), 1)
+    if kind == "vote":
+        votes = one_hot(u.argmax(-1), u.shape[-1]).to(weights)  # (G, N, K)
+        return torch.tensordot(weights, votes, 1).argmax(-1)
+    raise ValueError(f"kind must be 'mean', 'probability' or 'vote', got {kind!r}")
+
+
+class Decomposition(NamedTuple):
+    """Mean squared error along the orbit, and its two parts, for each sample (N,)."""
+
+    error: Tensor
+    symmetrized_error: Tensor
+    equivariance_variance: Tensor
+
+
+def variance_decomposition(result: OrbitResult, y: Tensor) -> Decomposition:
+    """Returns mean |u_g - y|^2 = |mean u - y|^2 + variance of u over the orbit, (N,) each.
+
+    The first part is the error of the symmetrized model, the second is all that consensus can see
+    without labels. It holds where rho_out(g) preserves lengths.
+
+    Args:
+        result: from `evaluate(..., keep_outputs=True)`.
+        y: targets (N, ...) of the samples as they are, shaped like the outputs.
+
+    >>> from equitutor.orbits import evaluate, shifts
+    >>> x = torch.rand(3, 1, 1, 4)
+    >>> result = evaluate(lambda x: x[:, 0, 0, 0], x, torch.zeros(3), shifts(1, 4),
+    ...                   "squared_error", keep_outputs=True)
+    >>> parts = variance_decomposition(result, torch.zeros(3))
+    >>> torch.allclose(parts.error, parts.symmetrized_error + parts.equivariance_variance)
+    True
+    """
+    u = untransformed(result).double()
+    if y.shape != u.shape[1:]:
+        raise ValueError(f"y must have shape {tuple(u.shape[1:])}, got {tuple(y.shape)}")
+    weights = result.orbit.weights
+    mean = torch.tensordot(weights, u, 1)
+    square = lambda d: d.square().flatten(1).sum(1) if d.ndim > 1 else d.square()
+    over_orbit = lambda d: torch.stack([square(row) for row in d])
+    return Decomposition(
+        error=torch.tensordot(weights, over_orbit(u - y.double()), 1),
+        symmetrized_error=square(mean - y.double()),
+        equivariance_variance=torch.tensordot(weights, over_orbit(u - mean), 1),
+    )

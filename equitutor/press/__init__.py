@@ -1,0 +1,1 @@
+"""The press: executes the chapters that changed, fills in what was measured, renders the pages."""

@@ -1,0 +1,142 @@
+"""Puts the book's sources together: chapters with outputs, badges, claims, the front page."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from equitutor.chapters import pages, write_text
+from equitutor.press.executed import Record, load
+
+
+def merge_outputs(
+    source: nbformat.NotebookNode, executed: nbformat.NotebookNode
+) -> nbformat.NotebookNode:
+    """Returns ``source`` with the outputs of ``executed``, code cells paired in order.
+
+    Args:
+        source: the notebook as it is now; changed in place.
+        executed: an executed notebook with the same code cells.
+
+    Raises:
+        ValueError: the two have different numbers of code cells.
+    """
+    new = [cell for cell in source.cells if cell.cell_type == "code"]
+    old = [cell for cell in executed.cells if cell.cell_type == "code"]
+    if len(new) != len(old):
+        raise ValueError(f"executed: {len(old)} code cells, the source has {len(new)}")
+    for cell, ran in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    if "widgets" in executed.metadata:
+        source.metadata["widgets"] = executed.metadata["widgets"]
+    return source
+
+
+def assemble(root: Path) -> None:
+    """Write ``build/src``: the book's sources with outputs, badges, claims and explorer filled in.
+
+    Args:
+        root: folder of the book; each chapter has been executed.
+    """
+    target = root / "build/src"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(root / name, target)
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+    shutil.copytree(root / "book", target / "book", ignore=ignored)
+    for page in pages(root):
+        place = target / page.relative_to(root)
+        if page.suffix == ".ipynb":
+            executed, record = load(root, page.stem)
+            node = merge_outputs(nbformat.read(page, as_version=4), executed)
+            line = badge(record, recorded(root, page.stem))
+            for cell in node.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = cell.source.replace("<!-- badge -->", line)
+            write_text(place, nbformat.writes(node))
+        else:
+            write_text(place, fill(page.read_text(encoding="utf-8"), root))
+
+
+def recorded(root: Path, name: str) -> dict | None:
+    """Returns a chapter's recorded full run as its results file holds it, or None.
+
+    Args:
+        root: folder of the book.
+        name: name of the chapter.
+    """
+    path = root / "book/results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def badge(record: Record, full: dict | None) -> str:
+    """Returns one line of HTML: what the chapter costs, as measured here and in the full run.
+
+    Args:
+        record: the execution in the fast profile.
+        full: the recorded full run, as its results file holds it, or None.
+
+    >>> badge(Record("", 74.2, 812.0, 2), None)
+    '<p class="et-badge"><span><b>fast</b> 74 s, 0.8 GB, 2 CPU cores</span></p>'
+    """
+    cores = "1 CPU core" if record.cores == 1 else f"{record.cores} CPU cores"
+    parts = [("fast", f"{record.seconds:.0f} s", record.peak_mb, cores)]
+    if full and full.get("seconds") and full.get("peak_mb"):
+        minutes = f"{full['seconds'] / 60:.0f} min"
+        parts.append(("full", minutes, full["peak_mb"], html.escape(full["environment"]["device"])))
+    spans = "".join(
+        f"<span><b>{name}</b> {time}, {peak / 1000:.1f} GB, {where}</span>"
+        for name, time, peak, where in parts
+    )
+    return f'<p class="et-badge">{spans}</p>'
+
+
+def fill(text: str, root: Path) -> str:
+    """Returns a page's markdown with its ``<!-- claims -->`` and ``<!-- hero -->`` filled in.
+
+    Args:
+        text: markdown source of the page.
+        root: folder of the book.
+    """
+    if "<!-- claims -->" in text:
+        text = text.replace("<!-- claims -->", claims(root))
+    if "<!-- hero -->" in text:
+        from equitutor.explorers import hero_html
+
+        block = hero_html()
+        text = text.replace("<!-- hero -->", f"`````{{raw}} html\n{block}\n`````" if block else "")
+    return text
+
+
+def title(notebook: Path) -> str:
+    """Returns the title of a chapter: its first markdown heading, else the file's name.
+
+    Args:
+        notebook: the chapter's ``.ipynb`` file.
+    """
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("# "):
+            return cell.source.splitlines()[0][2:].strip()
+    return notebook.stem
+
+
+def claims(root: Path) -> str:
+    """Returns the tables of all chapters' claims as markdown; a chapter without results says so.
+
+    Args:
+        root: folder of the book.
+    """
+    from equitutor.ledger import claims_markdown
+
+    parts = []
+    for page in pages(root):
+        if page.suffix == ".ipynb":
+            body = claims_markdown(page.stem) or "No run of this chapter is recorded yet."
+            link = f"From the chapter {{doc}}`{page.stem}`."
+            parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
+    return "\n\n".join(parts) or "No chapter exists yet."

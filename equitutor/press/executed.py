@@ -1,0 +1,148 @@
+"""The cache of executed chapters: what is fresh, and a new execution of what is not."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import nbformat
+
+from equitutor import provenance
+from equitutor.chapters import chapters, write_text
+from equitutor.press.execution import ChapterFailed, execute, without_stderr
+
+PROFILE = "fast"
+CELL_TIMEOUT = 900  # seconds; only a cell that hangs ever meets it
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the cache knows about one executed chapter."""
+
+    key: str
+    seconds: float
+    peak_mb: float
+    cores: int
+
+
+def cache_key(root: Path, notebook: Path) -> str:
+    """Returns the SHA-256 over everything that a chapter's outputs depend on.
+
+    Args:
+        root: folder of the book.
+        notebook: the chapter's ``.ipynb`` file.
+    """
+    digest = hashlib.sha256(provenance.code_hash(notebook).encode())
+    versions = [PROFILE, sys.version.split()[0], importlib.metadata.version("torch")]
+    digest.update(repr(versions).encode())
+    files = [path for path in provenance.closure(notebook) if path.suffix != ".py"]
+    files += [root / "constraints.txt", root / "book/results" / f"{notebook.stem}.json"]
+    files += sorted((root / "book/checkpoints").glob(f"{notebook.stem}*"))
+    for path in files:
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _cached(root: Path, name: str) -> tuple[Path, Path]:
+    folder = root / "build/executed"
+    return folder / f"{name}.ipynb", folder / f"{name}.json"
+
+
+def load(root: Path, name: str) -> tuple[nbformat.NotebookNode, Record] | None:
+    """Returns a chapter's executed notebook and its record, or None when it has none.
+
+    Args:
+        root: folder of the book.
+        name: name of the chapter.
+    """
+    notebook, record = _cached(root, name)
+    if not (notebook.is_file() and record.is_file()):
+        return None
+    try:
+        known = Record(**json.loads(record.read_text()))
+    except (ValueError, TypeError):  # a cache of another version of this file
+        return None
+    return nbformat.read(notebook, as_version=4), known
+
+
+def is_fresh(root: Path, name: str, notebook: Path) -> bool:
+    """Returns whether the cached execution of a chapter still stands for its source.
+
+    Args:
+        root: folder of the book.
+        name: name of the chapter.
+        notebook: the chapter's ``.ipynb`` file.
+    """
+    found = load(root, name)
+    return found is not None and found[1].key == cache_key(root, notebook)
+
+
+def execute_changed(root: Path, jobs: int = 2) -> list[str]:
+    """Execute the chapters whose cached execution is out of date; return their names.
+
+    Args:
+        root: folder of the book.
+        jobs: how many run at once; one alone shows its progress on the terminal.
+
+    Raises:
+        ChapterFailed: one of them failed; nothing is cached for it.
+    """
+    stale = [name for name, path in chapters(root).items() if not is_fresh(root, name, path)]
+    if len(stale) <= 1 or jobs <= 1:
+        for name in stale:
+            execute_one(root, name, echo=True)
+        return stale
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(jobs, len(stale)), spawn) as pool:
+        running = {pool.submit(execute_one, root, name, echo=False): name for name in stale}
+        failures = []
+        for future in concurrent.futures.as_completed(running):
+            try:
+                future.result()
+            except ChapterFailed as error:
+                failures.append(str(error))
+    if failures:
+        raise ChapterFailed("\n\n".join(failures))
+    return stale
+
+
+def execute_one(root: Path, name: str, echo: bool) -> None:
+    """Execute one chapter in the fast profile and put it into the cache.
+
+    Args:
+        root: folder of the book.
+        name: name of the chapter.
+        echo: show on the terminal what the notebook prints.
+
+    Raises:
+        ChapterFailed: it failed; the cache is left as it was.
+    """
+    notebook = chapters(root)[name]
+    print(f"{name}: executing, log in build/logs/{name}.log", flush=True)
+    key = cache_key(root, notebook)  # taken before: an edit during the run makes it stale
+    done = execute(
+        notebook,
+        profile=PROFILE,
+        log=root / "build/logs" / f"{name}.log",
+        timeout=CELL_TIMEOUT,
+        echo=echo,
+    )
+    record = Record(key, done.seconds, done.peak_mb, os.cpu_count() or 1)
+    notebook_path, record_path = _cached(root, name)
+    record_path.unlink(missing_ok=True)
+    write_text(notebook_path, nbformat.writes(without_stderr(done.notebook)))
+    write_text(record_path, json.dumps(asdict(record), indent=1))
+    if (root / "build/results" / f"{name}.json").is_file():
+        from equitutor import ledger
+
+        ledger.stamp(name, PROFILE, seconds=done.seconds, peak_mb=done.peak_mb)
+    print(f"{name}: done in {done.seconds:.0f} s", flush=True)

@@ -1,0 +1,258 @@
+"""What a run was made with: the code behind a notebook, as one hash, and the environment.
+
+The hash answers one question: would the same cells and the same modules run again? Comments,
+docstrings, blank lines and layout do not change it, nor does the version of Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import platform
+import sys
+import tokenize
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+_IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+_LAYOUT = {tokenize.INDENT: "<indent>", tokenize.DEDENT: "<dedent>", tokenize.NEWLINE: "<newline>"}
+_TAGS_THAT_MATTER = {"raises-exception", "skip-execution"}
+
+
+def code_cells(notebook: str | Path) -> list[tuple[str, list[str]]]:
+    """Returns the code cells of a notebook file as pairs (source, tags), in order.
+
+    Args:
+        notebook: path of an ``.ipynb`` file.
+
+    Raises:
+        ValueError: the file is not a notebook.
+    """
+    text = Path(notebook).read_text(encoding="utf-8")
+    try:
+        cells = json.loads(text)["cells"]
+        return [
+            ("".join(cell["source"]), sorted(cell["metadata"].get("tags", [])))
+            for cell in cells
+            if cell["cell_type"] == "code"
+        ]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"notebook: {notebook} is not a Jupyter notebook ({error})") from error
+
+
+def plain_python(source: str) -> str:
+    """Returns a cell's source with IPython's magic lines written as Python calls.
+
+    Args:
+        source: text of one code cell.
+
+    >>> plain_python("%matplotlib inline")
+    "magic('%matplotlib inline')"
+    >>> plain_python("x = 1")
+    'x = 1'
+    """
+    if source.lstrip().startswith("%%"):
+        return f"magic({source!r})"
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        lines = []
+        for line in source.splitlines():
+            command = line.lstrip()
+            if command.startswith(("%", "!")):
+                line = f"{line[: len(line) - len(command)]}magic({command!r})"
+            lines.append(line)
+        return "\n".join(lines)
+    return source
+
+
+def normalized(source: str) -> str:
+    """Return Python source as one line of tokens, without comments, docstrings and layout.
+
+    Args:
+        source: Python source text.
+
+    Raises:
+        SyntaxError: the text is not Python.
+
+    >>> normalized("def f(x):  # why\\n    'doc'\\n\\n    return  x")
+    'def f ( x ) : <newline> <indent> return x <newline> <dedent>'
+    """
+    tree = ast.parse(source)
+    docstrings = {(n.lineno, n.col_offset): n.end_lineno for n in _docstrings(tree)}
+    lines = source.splitlines(keepends=True)
+    words: list[str] = []
+    string_start, depth, skip_to = None, 0, 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = tokenize.tok_name[token.type]
+        # Python 3.12 cuts an f-string into pieces; taken whole it reads the same as before.
+        if kind.endswith("STRING_START"):
+            string_start = string_start or token.start
+            depth += 1
+        elif kind.endswith("STRING_END"):
+            depth -= 1
+            if depth == 0:
+                words.append(_between(lines, string_start, token.end))
+                string_start = None
+        elif depth or token.type in _IGNORED:
+            continue
+        elif token.type == tokenize.STRING and token.start in docstrings:
+            skip_to = docstrings[token.start]
+        elif token.type == tokenize.NEWLINE and token.start[0] == skip_to:
+            continue
+        elif token.type in _LAYOUT:
+            words.append(_LAYOUT[token.type])
+        else:
+            words.append(token.string)
+    return " ".join(words)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.Expr]:
+    """Yield the docstring expressions that stand on lines of their own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+                and (isinstance(node, ast.Module) or first.lineno > node.lineno)
+            ):
+                yield first
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """Returns the source text between two (line, column) positions."""
+    picked = lines[start[0] - 1 : end[0]]
+    picked[-1] = picked[-1][: end[1]]
+    picked[0] = picked[0][start[1] :]
+    return "".join(picked)
+
+
+def closure(notebook: str | Path, without: Collection[str] = ()) -> list[Path]:
+    """Returns the package files a notebook runs on: modules it imports, in turn, and their data.
+
+    Args:
+        notebook: path of an ``.ipynb`` file.
+        without: modules to leave out with all below them, e.g. ``("equitutor.explorers",)``.
+
+    Returns:
+        Absolute paths, sorted: every ``.py`` file reached by static imports (those inside
+        functions as well), and all other files that lie in the folders of those modules. The data
+        files of the package's root folder belong to every notebook.
+    """
+    waiting: list[str] = []
+    for source, _ in code_cells(notebook):
+        waiting += _imports(plain_python(source), package="")
+    found: dict[str, Path] = {}
+    while waiting:
+        name = waiting.pop()
+        path = _module_file(name)
+        if path is None or name in found or _left_out(name, without):
+            continue
+        found[name] = path
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += _imports(path.read_text(encoding="utf-8"), package)
+        waiting.append(name.rpartition(".")[0])  # a package's __init__ runs before its modules
+    files = set(found.values())
+    for folder in {path.parent for path in files}:
+        files.update(_data_files(folder))
+    return sorted(files)
+
+
+def _left_out(name: str, without: Collection[str]) -> bool:
+    return any(name == left or name.startswith(left + ".") for left in without)
+
+
+def _imports(source: str, package: str) -> list[str]:
+    """Returns the dotted names of this package that a source text imports."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                parents = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            # "from a import b" may name a module b or something inside a: try both.
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == PACKAGE.name]
+
+
+def _module_file(name: str) -> Path | None:
+    """Returns the source file of a dotted name below this package, or None."""
+    if not name:
+        return None
+    base = PACKAGE.joinpath(*name.split(".")[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def _data_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a package folder that are not Python, sub-packages left out."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
+            yield from _data_files(path)
+        elif path.is_file() and path.suffix not in {".py", ".pyc"}:
+            yield path
+
+
+def code_hash(
+    notebook: str | Path, without: Collection[str] = (), skip: Collection[str] = ()
+) -> str:
+    """Returns a SHA-256 over a notebook's code cells and the Python modules it runs on.
+
+    Args:
+        notebook: path of an ``.ipynb`` file.
+        without: modules to leave out, as in :func:`closure`.
+        skip: tags of cells to leave out, such as ``("figure",)``.
+
+    Returns:
+        64 hexadecimal digits. They change when the code changes, not when only comments,
+        docstrings, blank lines, markdown cells or outputs do.
+    """
+    digest = hashlib.sha256()
+    for source, tags in code_cells(notebook):
+        if not set(skip).isdisjoint(tags):
+            continue
+        marks = sorted(_TAGS_THAT_MATTER.intersection(tags))
+        digest.update(f"cell {marks} {normalized(plain_python(source))}\n".encode())
+    for path in closure(notebook, without):
+        if path.suffix == ".py":
+            name = path.relative_to(PACKAGE).as_posix()
+            text = normalized(path.read_text(encoding="utf-8"))
+            digest.update(f"file {name} {text}\n".encode())
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Returns what the run is made with: versions, device and platform, as words.
+
+    Returns:
+        The keys ``python, torch, numpy, equitutor, device, platform``. The name of the
+        machine is not among them.
+
+    >>> sorted(environment())
+    ['device', 'equitutor', 'numpy', 'platform', 'python', 'torch']
+    """
+    import numpy
+    import torch
+
+    from equitutor import __version__, runtime
+
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "equitutor": __version__,
+        "device": runtime.device_name(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

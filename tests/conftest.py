@@ -1,0 +1,77 @@
+"""What several test files share: the rule for missing data and missing browsers."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(reason: str) -> None:
+    """Skip the running test with ``reason``; where CI=true a missing thing is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must not skip: {reason}")
+    pytest.skip(reason)
+
+
+def data_missing(name: str) -> str | None:
+    """Return why the data set ``name`` is not at hand, or None when it is."""
+    folder = os.environ.get("EQUITUTOR_DATA")
+    if not folder:
+        return f"needs the data set {name}: set EQUITUTOR_DATA to the folder that holds it"
+    if not (Path(folder) / name).is_dir():
+        return f"needs the data set {name}: EQUITUTOR_DATA={folder} has no folder {name}"
+    return None
+
+
+def needs_data(name: str):
+    """Return a mark: the test runs only with the data set ``name`` (fails without, if CI=true)."""
+    return pytest.mark.needs_data(name)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs_data(name): the test reads a real data set")
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("needs_data"):
+        reason = data_missing(mark.args[0])
+        if reason:
+            missing(reason)
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium to drive, or None."""
+    chosen = os.environ.get("EQUITUTOR_CHROMIUM")
+    if chosen:
+        return chosen
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        found = shutil.which(name)
+        if found:
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        own = driver.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium, started once for the whole session."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    if path is None:
+        missing(
+            "needs a Chromium: install it (`playwright install chromium` or your system's "
+            "package) or name one in EQUITUTOR_CHROMIUM"
+        )
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()

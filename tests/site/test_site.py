@@ -1,0 +1,240 @@
+"""The built site in a headless browser, with every other host blocked."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from conftest import ROOT
+
+from equitutor import __main__ as cli
+from equitutor.chapters import pages
+
+# One worker builds the site, and the same one looks at it.
+pytestmark = pytest.mark.xdist_group("site")
+
+NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
+
+# What the theme says on every page, and why it may.
+KNOWN = [
+    # The theme and Jupyter Book both load sphinx-thebe, which declares a constant twice.
+    re.compile(r"Identifier 'THEBE_JS_URL' has already been declared"),
+    # The theme looks for a stored choice of light or dark before one was made.
+    re.compile(r"invalid theme mode", re.IGNORECASE),
+]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The folder of the built pages. What is up to date comes from the cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert cli.main(["build"]) == 0
+    return ROOT / "build/site/_build/html"
+
+
+@pytest.fixture(scope="module")
+def home(site):
+    """The address of a plain file server for the site."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Visit:
+    """One page, opened: what it asked for, what failed, what it said."""
+
+    def __init__(self, browser, home, **options):
+        self.home = home
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.outside, self.failed, self.said = [], [], []
+        self.context.route("**/*", self._gate)
+        self.page.on("requestfailed", lambda r: self.failed.append(f"{r.url}: {r.failure}"))
+        self.page.on("response", self._response)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda e: self._say(str(e)))
+
+    def _gate(self, route):
+        if route.request.url.startswith((self.home, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.outside.append(route.request.url)
+            route.abort()
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.failed.append(f"{response.url}: {response.status}")
+
+    def _console(self, message):
+        if message.type in {"error", "warning"}:
+            self._say(message.text)
+
+    def _say(self, text):
+        if not any(known.search(text) for known in KNOWN):
+            self.said.append(text)
+
+    def open(self, name):
+        self.page.goto(f"{self.home}/{name}.html", wait_until="load")
+        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("() => window.MathJax?.startup?.promise")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser, home):
+    """Open pages with the given browser options; closed when the test ends."""
+    opened = []
+
+    def start(**options):
+        opened.append(Visit(browser, home, **options))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.context.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_whole_and_asks_nobody_else(visit, name):
+    seen = visit(viewport={"width": 1280, "height": 900})
+    page = seen.open(name)
+    assert page.locator("main h1").count() >= 1
+    assert seen.outside == []
+    assert seen.failed == []
+    assert seen.said == []
+    formulas = page.locator("main .math").count()
+    assert page.locator("main .math mjx-container").count() >= formulas
+    assert page.locator("mjx-merror").count() == 0
+    nameless = page.locator("main img:not([alt]), main img[alt='']").evaluate_all(
+        "images => images.map(image => image.src.slice(0, 80))"
+    )
+    assert nameless == []
+    broken = page.locator("main img").evaluate_all(
+        "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src.slice(0, 80))"
+    )
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_fits_a_phone(visit, name):
+    page = visit(viewport={"width": 380, "height": 800}).open(name)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def brightness(page, selector, what):
+    color = page.locator(selector).first.evaluate(f"node => getComputedStyle(node).{what}")
+    return sum(float(number) for number in re.findall(r"[\d.]+", color)[:3]) / 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_follows_the_color_scheme(visit, name):
+    dark = visit(color_scheme="dark").open(name)
+    assert brightness(dark, "body", "backgroundColor") < 60
+    assert brightness(dark, "main h1", "color") > 180
+    light = visit(color_scheme="light").open(name)
+    assert brightness(light, "body", "backgroundColor") > 230
+    assert brightness(light, "main h1", "color") < 80
+
+
+class Links(HTMLParser):
+    """The links and anchors of one page, and the addresses of its scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.anchors, self.loaded = [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        have = dict(attrs)
+        self.anchors.update(have[key] for key in ("id", "name") if have.get(key))
+        if tag == "a" and have.get("href"):
+            self.links.append(have["href"])
+        if tag in {"script", "img", "iframe"} and have.get("src"):
+            self.loaded.append(have["src"])
+        if tag == "link" and have.get("rel") in {"stylesheet", "preload", "icon"}:
+            self.loaded.append(have["href"])
+
+
+def test_every_internal_link_and_anchor_leads_somewhere(site):
+    files = [site / f"{name}.html" for name in NAMES]
+    read = {path: Links(path.read_text(encoding="utf-8")) for path in files}
+    dead = []
+    for path, links in read.items():
+        for link in links.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.exists():
+                dead.append(f"{path.name}: {link}")
+                continue
+            anchors = read[target].anchors if target in read else {unquote(parts.fragment)}
+            if parts.fragment and unquote(parts.fragment) not in anchors:
+                dead.append(f"{path.name}: {link}")
+    assert dead == []
+
+
+def test_nothing_is_loaded_from_another_host(site):
+    loaded = {
+        f"{path.name}: {address[:80]}"
+        for path in site.rglob("*.html")
+        for address in Links(path.read_text(encoding="utf-8")).loaded
+        if urlsplit(address).scheme in {"http", "https"} or address.startswith("//")
+    }
+    assert loaded == set()
+
+
+def test_chapters_have_a_badge_and_a_way_to_colab(site):
+    for page in pages(ROOT):
+        text = (site / page.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        assert "<!-- badge -->" not in text
+        assert "<!-- hero -->" not in text
+        assert "<!-- claims -->" not in text
+        if page.suffix == ".ipynb":
+            assert 'class="et-badge"' in text
+            assert f"/blob/main/book/{page.name}" in text
+
+
+def test_the_root_leads_to_the_index(visit, home):
+    page = visit().open("index")
+    page.wait_for_url(f"{home}/{NAMES[0]}.html")
+    assert page.locator("main h1").first.inner_text().startswith("Equitutor")
+
+
+def test_search_finds_a_word_offline(visit):
+    seen = visit()
+    seen.page.goto(f"{seen.home}/search.html?q=equivariant")
+    seen.page.locator("#search-results li").first.wait_for()
+    assert seen.outside == []
+
+
+def test_a_broken_page_is_noticed(visit, site):
+    """The twin of the test above: an outside request, a missing file and an error are all seen."""
+    bad = site / "broken-twin.html"
+    bad.write_text(
+        "<title>x</title><script src='https://example.org/x.js'></script>"
+        "<img src='missing.png'><script>undefined.x</script>"
+    )
+    try:
+        seen = visit()
+        seen.open("broken-twin")
+    finally:
+        bad.unlink()
+    assert seen.outside == ["https://example.org/x.js"]
+    assert any("missing.png: 404" in line for line in seen.failed)
+    assert any("undefined" in line for line in seen.said)

@@ -1,0 +1,176 @@
+"""NERO plots: planted values stand where they belong, and all models share one scale."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
+
+from equitutor import figures
+from equitutor.nero import plot_heat, plot_polar
+from equitutor.orbits import OrbitResult, d4_time, shifts, so2
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def result(orbit, samples=3, low=0.0, high=1.0):
+    """Return scores spread over low ... high, all different."""
+    scores = torch.linspace(low, high, len(orbit) * samples)
+    order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))
+    return OrbitResult(scores[order].view(len(orbit), samples), orbit)
+
+
+def planted(height, width, step, at):
+    """Return a result that is 1 at the shift ``at`` and 0 elsewhere."""
+    orbit = shifts(height, width, step)
+    hit = (orbit.params == torch.tensor(at, dtype=torch.float64)).all(1)
+    assert hit.sum() == 1
+    return OrbitResult(hit.float()[:, None], orbit)
+
+
+# Heat maps ---------------------------------------------------------------------------------
+
+
+def drawn_at(image, down, right):
+    """Return the value an image shows at a point of its axes."""
+    left, end, bottom, top = image.get_extent()
+    table = image.get_array()
+    row = int((down - top) / (bottom - top) * table.shape[0])
+    column = int((right - left) / (end - left) * table.shape[1])
+    return table[row, column]
+
+
+@pytest.mark.parametrize(
+    ("size", "at", "shown_at"),
+    [
+        ((4, 6, 1), (0, 0), (0, 0)),
+        ((4, 6, 1), (1, 2), (1, 2)),
+        ((4, 6, 1), (3, 5), (-1, -1)),
+        ((5, 7, 1), (0, 0), (0, 0)),
+        ((5, 7, 1), (4, 1), (-1, 1)),
+        ((8, 12, 2), (0, 0), (0, 0)),
+        ((8, 12, 2), (6, 2), (-2, 2)),
+        ((1, 6, 1), (0, 5), (0, -1)),
+        ((1, 1, 1), (0, 0), (0, 0)),
+    ],
+)
+def test_the_unmoved_input_stands_in_the_middle(size, at, shown_at):
+    (ax,) = plot_heat(planted(*size, at))
+    (image,) = ax.get_images()
+    assert drawn_at(image, *shown_at) == 1
+    assert image.get_array().sum() == 1
+
+
+def test_models_share_one_scale_and_one_color_bar():
+    orbit = shifts(4, 6)
+    results = {"a": result(orbit, high=0.5), "b": result(orbit, low=0.2, high=2.0)}
+    axes = plot_heat(results)
+    images = [ax.get_images()[0] for ax in axes]
+    low, high = images[0].get_clim()
+    assert images[1].get_clim() == (low, high)
+    means = torch.cat([r.aggregate() for r in results.values()])
+    assert (low, high) == (means.min(), means.max())
+    assert [ax.get_title() for ax in axes] == ["a", "b"]
+    assert len(axes[0].figure.axes) == 3
+    assert plot_heat(results, limits=(0, 1))[0].get_images()[0].get_clim() == (0, 1)
+
+
+def test_a_sample_is_drawn_on_its_own():
+    r = result(shifts(4, 6))
+    table = plot_heat(r, sample=1)[0].get_images()[0].get_array()
+    assert sorted(table.flatten().tolist()) == sorted(r.scores[:, 1].tolist())
+
+
+def test_given_axes_are_drawn_on():
+    _, axes = figures.grid(2)
+    plot_heat({"a": result(shifts(2, 2)), "b": result(shifts(2, 4))}, axes=axes[0])
+    assert [len(ax.get_images()) for ax in axes[0]] == [1, 1]
+    with pytest.raises(ValueError, match="axes must be 1"):
+        plot_heat(result(shifts(2, 2)), axes=axes[0])
+
+
+def test_missing_scores_do_not_spoil_the_scale():
+    r = result(shifts(2, 2), samples=1, low=0.25, high=1.0)
+    r.scores[1] = torch.nan
+    low, high = plot_heat(r)[0].get_images()[0].get_clim()
+    assert 0.25 <= low < high <= 1.0
+    with pytest.raises(ValueError, match="not missing"):
+        plot_heat(OrbitResult(torch.full((4, 1), torch.nan), shifts(2, 2)))
+
+
+# Polar curves ------------------------------------------------------------------------------
+
+
+def test_curves_are_closed_and_radii_start_at_zero():
+    r = result(so2(8), low=0.5)
+    ax = plot_polar(r)
+    (line,) = ax.get_lines()
+    angles, radii = line.get_data()
+    assert len(angles) == 9
+    assert angles[-1] - angles[0] == pytest.approx(2 * np.pi)
+    assert radii[-1] == radii[0]
+    np.testing.assert_allclose(radii[:-1], r.aggregate())
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] >= radii.max()
+
+
+def test_each_model_has_a_curve_a_band_and_a_name():
+    ax = plot_polar({"a": result(so2(8)), "b": result(so2(12), high=3.0)}, roles={"b": "plain"})
+    assert [line.get_label() for line in ax.get_lines()] == ["a", "b"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
+    assert sum(isinstance(c, PolyCollection) for c in ax.collections) == 2
+    assert to_rgba(ax.get_lines()[1].get_color()) == to_rgba(figures.COLORS["plain"])
+    assert ax.get_ylim()[1] > 1  # one scale, wide enough for the larger
+
+
+def test_a_single_sample_has_no_band():
+    for ax in (
+        plot_polar(result(so2(8)), sample=0),
+        plot_polar(result(so2(8)), band=False),
+        plot_polar(result(so2(8), samples=1)),
+    ):
+        assert len(ax.collections) == 0
+    np.testing.assert_allclose(
+        plot_polar(result(so2(8)), sample=2).get_lines()[0].get_ydata()[:-1],
+        result(so2(8)).scores[:, 2],
+    )
+
+
+def test_a_limit_holds_and_scores_of_zero_draw():
+    assert plot_polar(result(so2(8)), limit=5.0).get_ylim() == (0, 5)
+    assert plot_polar(result(so2(8), high=0.0)).get_ylim() == (0, 1)
+
+
+def test_missing_scores_do_not_spoil_the_radius():
+    r = result(so2(8), low=2.0, high=4.0)
+    r.scores[3] = torch.nan
+    assert plot_polar(r).get_ylim()[1] > 2
+
+
+# Refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot_heat(result(so2(8))), "kind 'grid2d', got 'circle'"),
+        (lambda: plot_polar(result(shifts(2, 2))), "kind 'circle', got 'grid2d'"),
+        (lambda: plot_polar({"a": result(so2(8)), "b": result(d4_time())}), r"results\['b'\]"),
+        (lambda: plot_heat({}), "results must be"),
+        (lambda: plot_heat([result(shifts(2, 2))]), "results must be"),
+        (lambda: plot_heat({"a": torch.zeros(4, 2)}), "OrbitResult"),
+        (lambda: plot_heat(result(shifts(2, 2)), sample=3), "sample must index 3"),
+        (lambda: plot_polar(result(so2(8)), sample=-1), "sample must index 3"),
+        (lambda: plot_polar(result(so2(8), low=-1.0)), ">= 0 to be a radius"),
+        (lambda: plot_polar(result(so2(8)), ax=figures.grid(1)[1][0, 0]), "polar axes"),
+        (lambda: plot_polar({"a": result(so2(8))}, roles={"a": "best"}), "roles"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
