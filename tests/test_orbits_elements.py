@@ -24,7 +24,7 @@ from equitutor.orbits import (
     so3_haar,
     variance_decomposition,
 )
-from equitutor.orbits.orbit import rotation_matrix
+from equitutor.orbits.elements import rotation_matrix
 
 quick = settings(deadline=None, max_examples=25)
 

@@ -36,10 +36,10 @@ MODELS = {
     "twins, each": lambda **k: PolyTwins(**SMALL_TWINS, each=True, **k),
     "twins, deep": lambda **k: PolyTwins(**SMALL_TWINS, depths=(2, 2), **k),
     "twins, oblong": lambda **k: PolyTwins(
-        (24, 32), (2, 2), channels=2, window=(3, 2), ratio=(2, 4), each=True, **k
+        (24, 64), (2, 4), channels=2, window=(3, 2), ratio=(2, 4), each=True, **k
     ),
 }
-SIZES = {"vit, oblong": (2, 12, 20), "twins, oblong": (2, 24, 32)}
+SIZES = {"vit, oblong": (2, 12, 20), "twins, oblong": (2, 24, 64)}
 SHIFTS = [(0, 1), (1, 0), (-3, 2), (5, 7), (29, -31)]
 
 
@@ -277,7 +277,7 @@ def dense(model, x, cell):
         ("twins", (4, 4)),
         ("twins, each", (4, 4)),
         ("twins, deep", (4, 4)),
-        ("twins, oblong", (4, 4)),
+        ("twins, oblong", (4, 8)),
     ],
 )
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """The meter: what a model does along the orbit of its input.
 
-`orbit` describes an orbit, `metrics` scores one prediction at a time, `evaluate` measures a model
-over all elements and samples, `checks` turns the measurement into an assertion, `consensus` asks
-what the model's answers would be if it agreed with itself.
+`orbit` describes an orbit and `elements` makes the usual ones. `metrics` scores one prediction at a
+time, `evaluate` measures a model over all elements and samples, `checks` turns the measurement into
+an assertion. `consensus` asks what the model's answers would be if it agreed with itself.
 
 Five lines on a model of your own:
 
@@ -17,8 +17,9 @@ torch.Size([64, 6])
 
 from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
+from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
 from equitutor.orbits.evaluate import evaluate
-from equitutor.orbits.orbit import Orbit, d4_time, finite, shifts, so2, so3_disk, so3_haar
+from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.result import OrbitResult
 
 __all__ = [

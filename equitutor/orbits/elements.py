@@ -1,0 +1,239 @@
+"""The orbits of the book: circles of angles, grids of shifts, finite groups, rotations of space."""
+
+import torch
+from torch import Tensor
+
+from equitutor import actions, groups
+from equitutor.orbits.orbit import Action, Orbit, leave
+
+RESAMPLERS = ("nearest", "bilinear", "bicubic")
+
+
+def _count(n: int, name: str, least: int = 1) -> int:
+    if not isinstance(n, int) or isinstance(n, bool) or n < least:
+        raise ValueError(f"{name} must be an int >= {least}, got {n!r}")
+    return n
+
+
+def _image_output(output: str, act: Action, inverse: Action) -> tuple[Action, Action]:
+    if output not in ("invariant", "image"):
+        raise ValueError(f"output must be 'invariant' or 'image', got {output!r}")
+    return (leave, leave) if output == "invariant" else (act, inverse)
+
+
+def so2(n: int, resampler: str = "bilinear", output: str = "invariant") -> Orbit:
+    """Returns the orbit of images (B, C, H, W) under `n` equally spaced turns.
+
+    The grid is half open, 0 <= angle < 360 degrees, so no angle counts twice.
+
+    Args:
+        n: number of angles, >= 1.
+        resampler: "nearest", "bilinear" or "bicubic"; the identity goes through it, too, so that
+            it does not stand out for being sharper.
+        output: "invariant" (classes) or "image" (the output turns with the input).
+
+    >>> so2(8).params[:, 0].tolist()
+    [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0]
+    """
+    _count(n, "n")
+    if resampler not in RESAMPLERS:
+        raise ValueError(f"resampler must be one of {RESAMPLERS}, got {resampler!r}")
+    angles = torch.arange(n, dtype=torch.float64) * 360 / n
+
+    def turn(x: Tensor, i: int) -> Tensor:
+        return actions.rotate_images(x, angles[i].item(), resampler=resampler)
+
+    def turn_back(x: Tensor, i: int) -> Tensor:
+        return actions.rotate_images(x, -angles[i].item(), resampler=resampler)
+
+    act_y, inv_y = _image_output(output, turn, turn_back)
+    return Orbit(f"SO(2), {n} angles", angles[:, None], turn, act_y, inv_y,
+                 kind="circle", coords=("angle (degrees)",))  # fmt: skip
+
+
+def shifts(height: int, width: int, step: int = 1, output: str = "invariant") -> Orbit:
+    """Returns the orbit of images (B, C, height, width) under circular shifts.
+
+    Args:
+        height, width: size of the torus in pixels.
+        step: distance of neighboring shifts in pixels; must divide both, so that the sample is a
+            group again.
+        output: "invariant" (classes) or "image" (the output moves with the input).
+
+    >>> orbit = shifts(4, 6, step=2)
+    >>> len(orbit), orbit.params[1].tolist()
+    (6, [0.0, 2.0])
+    """
+    _count(height, "height"), _count(width, "width"), _count(step, "step")
+    if height % step or width % step:
+        raise ValueError(f"step must divide height {height} and width {width}, got {step}")
+    rows, columns = torch.arange(0, height, step), torch.arange(0, width, step)
+    params = torch.cartesian_prod(rows, columns)  # (G, 2), row-major
+
+    def move(x: Tensor, i: int) -> Tensor:
+        _same_torus(x, height, width)
+        return actions.roll_images(x, *params[i].tolist())
+
+    def move_back(x: Tensor, i: int) -> Tensor:
+        return actions.roll_images(x, *(-params[i]).tolist())
+
+    act_y, inv_y = _image_output(output, move, move_back)
+    return Orbit(f"shifts of {height} x {width}, step {step}", params, move, act_y, inv_y,
+                 kind="grid2d", coords=("down (px)", "right (px)"),
+                 extra={"shape": (len(rows), len(columns))})  # fmt: skip
+
+
+def _same_torus(x: Tensor, height: int, width: int) -> None:
+    if tuple(x.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"x must be images of {height} x {width} pixels, as the orbit was made for, "
+            f"got {tuple(x.shape[-2:])}"
+        )
+
+
+def finite(
+    group: groups.FiniteGroup, act_x: Action, act_y: Action = leave, inv_y: Action | None = None
+) -> Orbit:
+    """Returns the orbit under all elements of a finite group.
+
+    Args:
+        group: the group; element i is `group.elements[i]`.
+        act_x, act_y: functions (data, i) of the element's index.
+        inv_y: inverse of `act_y`; by default `act_y` of the inverse element.
+
+    >>> orbit = finite(groups.cyclic(4), lambda x, i: torch.rot90(x, i, (-2, -1)))
+    >>> len(orbit), orbit.kind
+    (4, 'finite')
+    """
+    if not isinstance(group, groups.FiniteGroup):
+        raise ValueError(f"group must be a FiniteGroup, got {type(group).__name__}")
+    inverse = group.inv.tolist()
+    if inv_y is None:
+        inv_y = leave if act_y is leave else (lambda y, i: act_y(y, inverse[i]))
+    return Orbit(group.name, torch.arange(group.order)[:, None], act_x, act_y, inv_y,
+                 kind="finite", coords=("element",), identity=group.identity,
+                 extra={"group": group})  # fmt: skip
+
+
+def d4_time() -> Orbit:
+    """Returns the 16 elements of D4 x time reversal, acting on frame pairs and their flow.
+
+    Inputs are pairs (B, 2, H, W) of square frames, outputs flow fields (B, 2, H, W) in pixels
+    with channels right and down. Element i turns and mirrors by D4's element i // 2; odd i also
+    swap the frames and negate the field.
+
+    Source: the particle image velocimetry case of NERO (Zhao et al. 2023).
+
+    >>> len(d4_time())
+    16
+    """
+    group = groups.direct_product(groups.dihedral(4), groups.cyclic(2))
+    space = groups.dihedral(4)
+
+    def act_pair(x: Tensor, i: int) -> Tensor:
+        x = actions.transform_scalar(x, space.elements[i // 2])
+        return x.flip(1) if i % 2 else x
+
+    def act_flow(u: Tensor, i: int) -> Tensor:
+        u = actions.transform_flow(u, space.elements[i // 2])
+        return -u if i % 2 else u
+
+    return finite(group, act_pair, act_flow)
+
+
+def rotation_matrix(axis: Tensor, angle: Tensor) -> Tensor:
+    """Returns rotations (n, 3, 3) about unit axes (n, 3) by angles (n,) in radians, float64.
+
+    >>> quarter = torch.tensor([torch.pi / 2], dtype=torch.float64)
+    >>> R = rotation_matrix(torch.tensor([[0.0, 0.0, 1.0]]), quarter)
+    >>> (R[0] @ torch.tensor([1.0, 0.0, 0.0]).double()).allclose(torch.eye(3).double()[1])
+    True
+    """
+    axis, angle = axis.double(), angle.double()
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
+    s, c = angle.sin()[:, None, None], angle.cos()[:, None, None]
+    return torch.eye(3, dtype=torch.float64) + s * k + (1 - c) * (k @ k)  # Rodrigues
+
+
+def _rotations(name: str, params, matrices: Tensor, coords, identity, output: str, **kwargs):
+    if output not in ("invariant", "points"):
+        raise ValueError(f"output must be 'invariant' or 'points', got {output!r}")
+
+    def turn(p: Tensor, i: int) -> Tensor:
+        return actions.rotate_points(p, matrices[i].to(p))
+
+    def turn_back(p: Tensor, i: int) -> Tensor:
+        return actions.rotate_points(p, matrices[i].T.to(p))
+
+    act_y, inv_y = (leave, leave) if output == "invariant" else (turn, turn_back)
+    return Orbit(name, params, turn, act_y, inv_y, coords=coords, identity=identity,
+                 extra={"matrices": matrices}, **kwargs)  # fmt: skip
+
+
+def so3_disk(
+    planes: tuple[str, ...] = ("xy", "xz", "yz"),
+    n_axis: int = 12,
+    n_angle: int = 7,
+    output: str = "invariant",
+) -> Orbit:
+    """Returns turns of point clouds (B, N, 3) about axes in given planes: one disk a plane.
+
+    A disk's direction is the axis, its radius the angle from 0 to 180 degrees. All axes coincide
+    at angle zero, so the weights follow the Haar density (1 - cos angle) of the angle. A disk
+    still is no sample of SO(3): print a `so3_haar` number beside it.
+
+    Args:
+        planes: any of "xy", "xz", "yz".
+        n_axis: axes in each plane, half open over 360 degrees, >= 1.
+        n_angle: angles from 0 to 180 degrees, ends included, >= 2.
+        output: "invariant" or "points" (the output turns with the input).
+
+    Source: the point cloud case of NERO (Zhao et al. 2023); the weights are ours.
+
+    >>> so3_disk(("xy",), 4, 3).params.shape
+    torch.Size([12, 3])
+    """
+    _count(n_axis, "n_axis"), _count(n_angle, "n_angle", 2)
+    if not planes or any(p not in ("xy", "xz", "yz") for p in planes):
+        raise ValueError(f"planes must be some of 'xy', 'xz', 'yz', got {planes!r}")
+    plane, direction, angle = (
+        grid.flatten()
+        for grid in torch.meshgrid(
+            torch.arange(len(planes), dtype=torch.float64),
+            torch.arange(n_axis, dtype=torch.float64) * 360 / n_axis,
+            torch.linspace(0, 180, n_angle, dtype=torch.float64),
+            indexing="ij",
+        )
+    )
+    phi = torch.deg2rad(direction)
+    axis = torch.zeros(len(phi), 3, dtype=torch.float64)
+    for k, p in enumerate(planes):
+        mine = plane == k
+        axis[mine, "xyz".index(p[0])] = phi[mine].cos()
+        axis[mine, "xyz".index(p[1])] = phi[mine].sin()
+    matrices = rotation_matrix(axis, torch.deg2rad(angle))
+    return _rotations(
+        f"SO(3) disks {', '.join(planes)}", torch.stack([plane, direction, angle], 1), matrices,
+        ("plane", "axis (degrees)", "angle (degrees)"), 0, output, kind="disk",
+        weights=1 - torch.deg2rad(angle).cos(),
+    )  # fmt: skip
+
+
+def so3_haar(n: int, seed: int = 0, output: str = "invariant") -> Orbit:
+    """Returns `n` turns of point clouds (B, N, 3), drawn evenly (by Haar measure) from SO(3).
+
+    Args:
+        n: number of rotations, >= 1.
+        seed: seed of the draw.
+        output: "invariant" or "points" (the output turns with the input).
+
+    >>> so3_haar(5).params.shape
+    torch.Size([5, 9])
+    """
+    _count(n, "n")
+    matrices = groups.haar_so3(n, torch.Generator().manual_seed(seed))
+    coords = tuple(f"R{i}{j}" for i in range(3) for j in range(3))
+    return _rotations(f"SO(3), {n} Haar samples", matrices.flatten(1), matrices, coords, None,
+                      output, kind="points")  # fmt: skip
