@@ -142,12 +142,16 @@ def record(
 
 
 def _code_hash(notebook: Path | None) -> str | None:
-    """Returns the hash of the code that measures: pictures, pages and exercises age no result."""
+    """Returns the hash of the code that measures.
+
+    Pictures, pages, and the cells tagged figure, demo or exercise feed no recorded number, so they
+    age no result.
+    """
     if notebook is None or not notebook.exists():
         return None
     drawing = ("explorers", "nero", "figures", "ledger", "chapters", "provenance", "press")
     without = [f"equitutor.{name}" for name in drawing]
-    return provenance.code_hash(notebook, without, skip=("figure", "exercise"))
+    return provenance.code_hash(notebook, without, skip=("figure", "demo", "exercise"))
 
 
 def stamp(chapter: str, profile: str, seconds: float, peak_mb: float) -> None:

@@ -151,6 +151,7 @@ def uneven():
 
 
 DISK = so3_disk(("xy",), 4, 3)
+OTHER = so3_disk(("xz",), 4, 3)
 PLANTED = planted(DISK, at(DISK, 0, 0, 0), samples=2)
 
 
@@ -162,9 +163,7 @@ PLANTED = planted(DISK, at(DISK, 0, 0, 0), samples=2)
         (lambda: plot_disk(planted(uneven(), torch.ones(12))), "must come from so3_disk"),
         (lambda: plot_disk(planted(so3_disk(("xy",), 2, 3), torch.ones(6))), "at least 3 axes"),
         (
-            lambda: plot_disk(
-                {"a": PLANTED, "b": planted(so3_disk(("xz",), 4, 3), torch.ones(12))}
-            ),
+            lambda: plot_disk({"a": PLANTED, "b": OrbitResult(torch.rand(12, 2), OTHER)}),
             "share their planes",
         ),
         (lambda: plot_disk(PLANTED, sample=2), "sample must index 2"),
@@ -204,7 +203,7 @@ def test_latitude_is_the_tilt_of_the_up_axis(up):
     axis = torch.tensor(up, dtype=torch.float64)
     axis = axis / axis.norm()
     cosine = orbit.extra["matrices"] @ axis @ axis  # of the tilt
-    longitude, latitude, values = dots(plot_sphere(OrbitResult(cosine[:, None], orbit), up=up)[0])
+    _, latitude, values = dots(plot_sphere(OrbitResult(cosine[:, None], orbit), up=up)[0])
     assert len(values) == 40
     np.testing.assert_allclose(np.sin(np.deg2rad(latitude)), values, atol=1e-9)
     other = plot_sphere(OrbitResult(cosine[:, None], orbit), up=(up[1], up[2], -up[0] + 1))[0]

@@ -92,10 +92,8 @@ def test_shuffling_each_sample_on_its_own_moves_the_points():
     """The broken twin: an order of elements that differs between samples does matter."""
     scores = families(8, 6, noise=0.1)
     rolled = torch.stack([scores[:, n].roll(n) for n in range(6)], 1)
-    difference = (
-        embed(OrbitResult(rolled, so2(8))).points - embed(OrbitResult(scores, so2(8))).points
-    )
-    assert difference.abs().max() > 0.1
+    before, after = (embed(OrbitResult(s, so2(8))).points for s in (scores, rolled))
+    assert (after - before).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -107,6 +105,12 @@ def test_signs_are_fixed_and_runs_agree(method):
     assert torch.equal(embed(result, method, seed=3).points, points)
     negated = embed(OrbitResult(-result.scores, so2(7)), "pca").points
     torch.testing.assert_close(negated, embed(result, "pca").points)
+
+
+def test_a_tie_of_the_farthest_points_goes_to_the_first():
+    for sign in (1.0, -1.0):
+        scores = 0.5 + sign * torch.tensor([[0.1, 0.1, -0.1, -0.1]]).expand(4, 4)
+        assert embed(OrbitResult(scores, so2(4))).points[0, 0] > 0
 
 
 def test_the_random_state_is_left_alone():
@@ -165,13 +169,16 @@ def test_umap_gets_what_it_needs(monkeypatch):
 
         def fit_transform(self, features):
             asked["shape"] = features.shape
-            return -features[:, :2].astype(np.float32)
+            return -features.repeat(2, axis=1)[:, :2].astype(np.float32)
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
     points, explained, method = embed(OrbitResult(families(8, 4), so2(8)), "umap", seed=5)
     assert (asked["shape"], asked["n_neighbors"], asked["random_state"]) == ((4, 8), 3, 5)
     assert points.max() > 0
     assert (explained, method) == (None, "umap")
+    assert asked["init"].shape == (4, 2)
+    embed(OrbitResult(torch.rand(1, 5), so2(1)), "umap")
+    assert asked["init"] == "random"  # a start without extent would become NaN
 
 
 # Refusals ----------------------------------------------------------------------------------
@@ -204,9 +211,7 @@ FAMILIES = OrbitResult(families(), so2(12))
         (lambda: plot_embedding(FAMILIES, torch.arange(12), limits=(0, 1)), "limits must be None"),
         (lambda: plot_embedding(FAMILIES, limits=(1, 0)), "limits must be"),
         (
-            lambda: plot_embedding(
-                FAMILIES, embedding=embed(OrbitResult(families(12, 6), so2(12)))
-            ),
+            lambda: plot_embedding(FAMILIES, embedding=Embedding(torch.zeros(6, 2), None, "pca")),
             "embedding must hold 12 points",
         ),
     ],

@@ -34,7 +34,7 @@ def tiles(ax):
         heads.setdefault(round(text.get_position()[0], 3), []).append(text)
     seen = {}
     for image in ax.get_images():
-        left, right, bottom, top = image.get_extent()
+        left, right, _, top = image.get_extent()
         above = [t for t in heads[round((left + right) / 2, 3)] if t.get_position()[1] < top]
         title = max(above, key=lambda t: t.get_position()[1]).get_text()  # the nearest one
         seen.setdefault(round(top, 3), {})[left] = (image.get_array(), title)
@@ -51,7 +51,7 @@ def test_reversed_twins_stand_outside_of_the_element_they_reverse():
     (ax,) = plot_tiles(numbered(orbit))
     rows = tiles(ax)
     shown = [[int(array.item()) for array, _ in row] for row in rows]
-    assert sorted(sum(shown, [])) == list(range(16))
+    assert sorted(i for row in shown for i in row) == list(range(16))
     assert [len(row) for row in shown] == [4] * 4
     pair = torch.stack([torch.arange(9.0).view(3, 3), 10 + torch.arange(9.0).view(3, 3)])[None]
     for row in shown:
@@ -140,8 +140,8 @@ def test_models_share_one_scale():
     orbit = of(groups.cyclic(3))
     scores = {"a": torch.tensor([[0.1], [0.2], [0.3]]), "b": torch.tensor([[0.0], [0.2], [0.9]])}
     axes = plot_tiles({name: OrbitResult(s, orbit) for name, s in scores.items()})
-    limits = {image.get_clim() for ax in axes for image in ax.get_images()}
-    assert limits == {(0.0, pytest.approx(0.9))}
+    (limits,) = {image.get_clim() for ax in axes for image in ax.get_images()}
+    assert limits == pytest.approx((0, 0.9))
     assert [ax.get_title() for ax in axes] == ["a", "b"]
 
 

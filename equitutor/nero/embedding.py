@@ -32,8 +32,8 @@ def embed(result: OrbitResult, method: str = "pca", seed: int = 0) -> Embedding:
     """Returns a point in the plane for each sample, from its scores along its own orbit.
 
     The features of sample n are its individual NERO, column n of `result.scores`. Signs are fixed:
-    the point farthest out along each axis lies on its positive side. Samples that all have the
-    same scores stand at the origin.
+    the point farthest out along each axis (the first of them) lies on its positive side. Samples
+    that all have the same scores stand at the origin.
 
     Args:
         result: result of N >= 3 samples on any orbit, without missing scores.
@@ -75,7 +75,8 @@ def embed(result: OrbitResult, method: str = "pca", seed: int = 0) -> Embedding:
         points = _isomap(features)
     else:
         points = (_tsne if method == "tsne" else _umap)(features, seed)
-    far = np.abs(points).argmax(0)
+    reach = np.abs(points)
+    far = (reach >= (1 - 1e-6) * reach.max(0)).argmax(0)  # rounding must not break a tie
     points = points * np.where(points[far, [0, 1]] < 0, -1.0, 1.0)
     return Embedding(torch.from_numpy(points), explained if method == "pca" else None, method)
 
@@ -124,6 +125,8 @@ def _umap(features: np.ndarray, seed: int) -> np.ndarray:
         ) from error
     neighbors = min(_NEIGHBORS, len(features) - 1)
     start, _ = _pca(features)
+    if not np.ptp(start, axis=0).all():  # UMAP divides by the extent of its start
+        start = "random"
     reducer = UMAP(n_neighbors=neighbors, min_dist=0.3, init=start, random_state=seed, n_jobs=1)
     return reducer.fit_transform(features)
 
@@ -187,6 +190,7 @@ def plot_embedding(
             unit = f"{100 * embedding.explained[axis]:.0f}% of the variance"
         set_label(f"{shown} {axis + 1} ({unit})")
     ax.set_aspect("equal", adjustable="datalim")
+    ax.locator_params(nbins=6)
     return ax
 
 

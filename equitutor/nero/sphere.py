@@ -63,7 +63,7 @@ def plot_sphere(
         columns = min(len(results), 2)
         rows = -(-len(results) // columns)
         style = dict(subplot_kw={"projection": "mollweide"}, layout="constrained")
-        size = dict(height=2.5, width=figures.WIDTH) if columns > 1 else dict(height=3, width=5.4)
+        size = dict(height=2.1, width=figures.WIDTH) if columns > 1 else dict(height=3, width=5.4)
         axes = figures.grid(columns, rows, **size, **style)[1].flatten()
         for ax in axes[len(results) :]:
             ax.remove()

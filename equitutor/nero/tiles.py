@@ -204,7 +204,7 @@ def _draw(ax, layout, tiles: Tensor, titles: list[str], scale, written: bool):
                 ax.text(left + 0.5, top + height / 2, f"{value:.{digits}f}", size=size, color=color,
                         ha="center", va="center")  # fmt: skip
     ax.set(
-        xlim=(0, columns * (1 + gap) - gap), ylim=(len(layout) * (height + head), 0),
+        xlim=(-0.12, columns * (1 + gap) - gap + 0.12), ylim=(len(layout) * (height + head), 0),
         xticks=[], yticks=[],
         xlabel="" if written else f"each tile: {tiles.shape[1]} × {tiles.shape[2]} px",
     )  # fmt: skip
