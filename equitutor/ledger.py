@@ -151,7 +151,7 @@ def _code_hash(notebook: Path | None) -> str | None:
         return None
     drawing = ("explorers", "nero", "figures", "ledger", "chapters", "provenance", "press")
     without = [f"equitutor.{name}" for name in drawing]
-    return provenance.code_hash(notebook, without, skip=("figure", "demo", "exercise"))
+    return provenance.reached_hash(notebook, without, skip=("figure", "demo", "exercise"))
 
 
 def stamp(chapter: str, profile: str, seconds: float, peak_mb: float) -> None:

@@ -299,6 +299,7 @@ def test_worst_of_shifts_sees_the_residue_a_few_shifts_miss():
     trap = [(dy, dx) for dy in range(4) for dx in (0, 2, 4, 6)]
     assert worst_of_shifts(even_columns, x, y, trap) == 1.0
     assert worst_of_shifts(even_columns, x, y, [*trap, (0, 1)]) == 0.0
+    assert worst_of_shifts(even_columns, x, y, [(0, 1), *trap]) == 0.0  # wherever it stands
 
 
 def test_worst_of_shifts_counts_an_image_only_if_every_shift_is_right():

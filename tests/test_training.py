@@ -226,6 +226,11 @@ def test_saving_is_atomic(folder, monkeypatch):
     run(batches)
     before = (folder / "run.pt").read_bytes()
 
+    with (folder / "run.pt").open("rb") as reader:  # who reads meanwhile keeps the old file whole
+        run(batches, lr=2e-3, steps=STEPS + 1)
+        assert reader.read() == before
+    before = (folder / "run.pt").read_bytes()
+
     def torn(state, path):
         path.write_bytes(b"half a file")
         raise OSError("disk full")

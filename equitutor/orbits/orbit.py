@@ -86,7 +86,7 @@ class Orbit:
         """Returns the coordinates of element `i` in words.
 
         >>> from equitutor.orbits import so2
-    >>> so2(4).label(1)
+        >>> so2(4).label(1)
         'angle (degrees) 90'
         """
         values = self.params[i].tolist()
