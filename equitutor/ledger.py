@@ -145,12 +145,13 @@ def _code_hash(notebook: Path | None) -> str | None:
     """Returns the hash of the code that measures.
 
     Pictures, pages, and the cells tagged figure, demo or exercise feed no recorded number, so they
-    age no result.
+    age no result. Where a data file came from does not either: its checksum pins what is in it.
     """
     if notebook is None or not notebook.exists():
         return None
     drawing = ("explorers", "nero", "figures", "ledger", "chapters", "provenance", "press")
-    without = [f"equitutor.{name}" for name in drawing]
+    fetching = ("data.cache", "data.registry", "data.cli", "data.errors")
+    without = [f"equitutor.{name}" for name in (*drawing, *fetching)]
     return provenance.reached_hash(notebook, without, skip=("figure", "demo", "exercise"))
 
 

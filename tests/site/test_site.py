@@ -20,15 +20,6 @@ pytestmark = pytest.mark.xdist_group("site")
 
 NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
 
-# What the theme says on every page, and why it may.
-KNOWN = [
-    # The theme and Jupyter Book both load sphinx-thebe, which declares a constant twice.
-    re.compile(r"Identifier 'THEBE_JS_URL' has already been declared"),
-    # The theme looks for a stored choice of light or dark before one was made.
-    re.compile(r"invalid theme mode", re.IGNORECASE),
-]
-
-
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
