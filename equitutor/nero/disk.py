@@ -56,8 +56,8 @@ def plot_disk(
     (2, 1)
     """
     results = as_mapping(results, "disk")
-    shapes = {name: _grid(name, result.orbit) for name, result in results.items()}
-    planes = {name: _planes(result.orbit, shapes[name]) for name, result in results.items()}
+    shapes = {name: disk_grid(name, result.orbit) for name, result in results.items()}
+    planes = {name: disk_planes(result.orbit, shapes[name]) for name, result in results.items()}
     titles = next(iter(planes.values()))
     if any(p != titles for p in planes.values()):
         raise ValueError(f"results must share their planes, got {planes}")
@@ -85,7 +85,7 @@ def plot_disk(
     return axes
 
 
-def _grid(name: str, orbit: Orbit) -> tuple[int, int, int]:
+def disk_grid(name: str, orbit: Orbit) -> tuple[int, int, int]:
     """Return (planes, axes, angles); ValueError unless the orbit is a grid of disks."""
     params = orbit.params
     shape = tuple(len(column.unique()) for column in params.T)
@@ -104,7 +104,7 @@ def _grid(name: str, orbit: Orbit) -> tuple[int, int, int]:
     )
 
 
-def _planes(orbit: Orbit, shape: tuple[int, int, int]) -> list[str]:
+def disk_planes(orbit: Orbit, shape: tuple[int, int, int]) -> list[str]:
     """Return "xy", "xz" or "yz" for each disk, read from the turns themselves."""
     turns = orbit.extra["matrices"].view(*shape, 3, 3)[:, :, -1]  # by 180 degrees: 2 n n^T - 1
     along = turns.diagonal(dim1=-2, dim2=-1).mean(1)  # (planes, 3); -1 along the plane's normal

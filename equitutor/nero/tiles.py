@@ -72,7 +72,7 @@ def plot_tiles(
         raise ValueError(f"maps must have the names {list(results)}, got {list(maps)}")
     tiles = {name: _tiles(result, maps[name], sample) for name, result in results.items()}
     titles = {name: _titles(result.orbit, names) for name, result in results.items()}
-    layouts = [_layout(result.orbit) for result in results.values()]
+    layouts = [tile_rows(result.orbit) for result in results.values()]
     scale = shared_scale(tiles.values(), limits, percentile)
     if axes is None:
         axes = _make_axes(layouts, list(tiles.values()), list(titles.values()))
@@ -94,7 +94,7 @@ def element_names(orbit: Orbit) -> list[str]:
     >>> element_names(finite(groups.dihedral(2), lambda x, i: x))
     ['identity', '180°', 'flip', 'flip 180°']
     """
-    if _is_d4_time(orbit):
+    if is_d4_time(orbit):
         space = [_plane_name(g) for g in groups.dihedral(4).elements]
         return [name + end for name in space for end in ("", "\nreversed")]
     group = orbit.extra.get("group")
@@ -112,15 +112,15 @@ def _plane_name(g: Tensor) -> str:
     return turn or "identity"
 
 
-def _is_d4_time(orbit: Orbit) -> bool:
+def is_d4_time(orbit: Orbit) -> bool:
     group = orbit.extra.get("group")
     pairs = groups.direct_product(groups.dihedral(4), groups.cyclic(2))
     return group is not None and torch.equal(group.elements, pairs.elements)
 
 
-def _layout(orbit: Orbit) -> list[list[int]]:
+def tile_rows(orbit: Orbit) -> list[list[int]]:
     """Return the rows of element indices."""
-    if _is_d4_time(orbit):  # element 2 k turns, element 2 (4 + k) flips first; odd ones reverse
+    if is_d4_time(orbit):  # element 2 k turns, element 2 (4 + k) flips first; odd ones reverse
         return [[2 * k + 1, 2 * k, 2 * k + 8, 2 * k + 9] for k in range(4)]
     first = orbit.identity or 0
     order = [first] + [i for i in range(len(orbit)) if i != first]

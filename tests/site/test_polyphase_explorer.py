@@ -166,8 +166,11 @@ def test_play_walks_and_pauses(show):
     assert "Pause" in text(page, "play")
     wait_for(page, "where-dy", r"\+2")
     page.click('[data-et="play"]')
-    dy, dx = shift(page)
-    assert dy == dx >= 2 and "Play" in text(page, "play")
+    expect(page.locator('[data-et="play"]')).to_contain_text("Play")
+    stopped = shift(page)
+    page.wait_for_timeout(500)
+    assert shift(page) == stopped  # it has paused, wherever a slow machine let it get to
+    assert stopped != [0, 0]
 
 
 def test_reduced_motion_steps_instead(show):

@@ -58,7 +58,7 @@ class Visit:
         self.page.on("requestfailed", lambda r: self.failed.append(f"{r.url}: {r.failure}"))
         self.page.on("response", self._response)
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda e: self._say(str(e)))
+        self.page.on("pageerror", lambda e: self.said.append(str(e)))
 
     def _gate(self, route):
         if route.request.url.startswith((self.home, "data:", "blob:")):
@@ -73,11 +73,7 @@ class Visit:
 
     def _console(self, message):
         if message.type in {"error", "warning"}:
-            self._say(message.text)
-
-    def _say(self, text):
-        if not any(known.search(text) for known in KNOWN):
-            self.said.append(text)
+            self.said.append(message.text)
 
     def open(self, name):
         self.page.goto(f"{self.home}/{name}.html", wait_until="load")

@@ -43,7 +43,7 @@ const answer = (name, classes) => `
 
 const map = (name, [h, w], count) => `
   <section class="et-panel et-map-${name}">
-    <p class="et-head">${name} ViT at all ${count} shifts</p>
+    <p class="et-head">${name}: all ${count} shifts</p>
     <div class="et-map" tabindex="0" data-et="${name}-map" role="group" aria-label="Map of all
       shifts for the ${name} network. Click to jump; arrow keys move."><canvas width="${w}"
       height="${h}"></canvas><span class="et-marker"></span></div>
@@ -66,8 +66,8 @@ function markup({ size: [h, w], patch: [ph, pw] }, classes, count, compact) {
     ${panel("in", compact ? "Move the image" : "What the plain ViT sees",
       "The grid of patches stays where it is.",
       drag + `<p class="et-note">moved ${pair("where")}</p>`)}
-    ${full(panel("phases", `Brightest of ${ph * pw} lattices`,
-      "Energy of every " + (ph === pw ? `${ph}th` : "n-th") + " pixel, for each start.",
+    ${full(panel("phases", `Scores of ${ph * pw} components`,
+      "Sum of squares over every " + (ph === pw ? `${ph}th` : "n-th") + " pixel, for each start.",
       `<table class="et-phases" data-et="phases"><tbody>${cells}</tbody></table>
       <p class="et-note">winner: <span data-et="winner"></span></p>`) +
     panel("out", "What the anchored ViT sees", "The winner is rolled to the corner of the grid.",
@@ -76,7 +76,7 @@ function markup({ size: [h, w], patch: [ph, pw] }, classes, count, compact) {
     <div class="et-controls">
       ${slider("dx", "right", w)}${slider("dy", "down", h)}
       <button type="button" class="et-button" data-et="play"></button>
-      <button type="button" class="et-button" data-et="fool">Next shift that fools plain</button>
+      <button type="button" class="et-button" data-et="fool">Next shift that fools the plain ViT</button>
       <button type="button" class="et-button" data-et="home">Back to the middle</button>
     </div>
     ${answer("plain", classes)}${answer("anchored", classes)}
@@ -111,7 +111,7 @@ function drawPixels(canvas, image, channels, [h, w]) {
   context.putImageData(pixels, 0, 0);
 }
 
-// The image enlarged, with the grid of patches and a dot on each pixel of one lattice.
+// The image enlarged, with the grid of patches and a dot on each pixel of one component.
 function drawPicture(canvas, image, config, kind, dots) {
   const { channels, size: [h, w], patch: [ph, pw] } = config;
   const small = document.createElement("canvas");

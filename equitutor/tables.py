@@ -1,0 +1,53 @@
+"""Metrics in words and in tables, as pages show them."""
+
+from typing import Any
+
+
+def shown(entry: dict[str, Any], digits: int = 1) -> str:
+    """Returns a metric in words: mean ± standard deviation, and unit.
+
+    >>> from equitutor.ledger import metric
+    >>> shown(metric([97.0, 99.0], "%"))
+    '98.0 ± 1.4 %'
+    >>> shown(metric(3e-7))
+    '3.0e-07'
+    """
+    mean, std = entry["mean"], entry["std"]
+    tiny = mean != 0 and abs(mean) < 10 ** (-digits - 1)
+    form = f".{digits}e" if tiny else f".{digits}f"
+    words = f"{mean:{form}}" + ("" if std is None else f" ± {std:{form}}")
+    return words + (f" {entry['unit']}" if entry["unit"] else "")
+
+
+def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1):
+    """Returns the metrics named `group/row/column` as one table for a notebook.
+
+    Args:
+        metrics: name -> entry made by `metric`.
+        group: first part of the names to show.
+        digits: digits after the point.
+
+    >>> from equitutor.ledger import metric
+    >>> print(grid({"digits/plain/accuracy": metric(97.0, "%")}, "digits").data)
+    | digits | accuracy (%) |
+    |---|---|
+    | plain | 97.0 |
+    <BLANKLINE>
+    One seed.
+    """
+    from IPython.display import Markdown
+
+    mine = {tuple(k.split("/")[1:]): v for k, v in metrics.items() if k.startswith(f"{group}/")}
+    if not mine:
+        return Markdown(f"No results on {group} are recorded.")
+    rows, columns = (list(dict.fromkeys(key[part] for key in mine)) for part in (0, 1))
+    units = {column: entry["unit"] for (_, column), entry in mine.items()}
+    heads = [f"{column} ({units[column]})" if units[column] else column for column in columns]
+    lines = [f"| {group} | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        entries = [mine.get((row, column)) for column in columns]
+        cells = ["–" if e is None else shown({**e, "unit": ""}, digits) for e in entries]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    seeds = max(entry["n"] for entry in mine.values())
+    lines.append(f"\nMean ± standard deviation over {seeds} seeds." if seeds > 1 else "\nOne seed.")
+    return Markdown("\n".join(lines))
