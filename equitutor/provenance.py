@@ -12,8 +12,8 @@ import platform
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from equitutor.reach import reached
 from equitutor.source import code_cells, normalized, plain_python
 
 # Tags of a cell that change what running it does.
@@ -121,9 +121,7 @@ def reached_hash(
     """Returns a SHA-256 over a notebook's code cells and the definitions they can reach.
 
     Finer than :func:`code_hash`: a new function in a shared module changes nothing for a notebook
-    that never names it. A definition is reached when its name occurs in a cell or in another
-    reached definition, be it as a name, an attribute or a string. So it is taken too often rather
-    than too seldom.
+    that never names it. See :mod:`equitutor.reach` for what counts as reached.
 
     Args:
         notebook: path of an ``.ipynb`` file.
@@ -133,27 +131,26 @@ def reached_hash(
     Returns:
         64 hexadecimal digits, with the same invariances as :func:`code_hash`.
     """
-    waiting: list[_Definition] = []
-    for path in closure(notebook, without):
-        if path.suffix == ".py":
-            waiting += _definitions(path.read_text(encoding="utf-8"))
-    wanted: set[str] = set()
-    for source, tags in code_cells(notebook):
-        if set(skip).isdisjoint(tags):
-            wanted |= _mentions(ast.parse(plain_python(source)))
-    reached: list[str] = []
-    while True:
-        found = [d for d in waiting if not d.binds or d.binds & wanted]
-        if not found:
-            break
-        waiting = [d for d in waiting if d.binds and not d.binds & wanted]
-        for definition in found:
-            wanted |= definition.mentions
-            reached.append(definition.text)
+    cells = [plain_python(c) for c, tags in code_cells(notebook) if set(skip).isdisjoint(tags)]
+    modules = {
+        module_name(path): path.read_text(encoding="utf-8")
+        for path in closure(notebook, without)
+        if path.suffix == ".py"
+    }
     digest = hashlib.sha256()
-    for line in [*_cell_lines(notebook, skip), *sorted(reached)]:
+    for line in [*_cell_lines(notebook, skip), *reached("\n".join(cells), modules)]:
         digest.update(line.encode())
     return digest.hexdigest()
+
+
+def module_name(path: Path) -> str:
+    """Returns the dotted name of a file of this package.
+
+    >>> module_name(PACKAGE / "data" / "__init__.py"), module_name(PACKAGE / "ledger.py")
+    ('equitutor.data', 'equitutor.ledger')
+    """
+    parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _cell_lines(notebook: str | Path, skip: Collection[str] = ()) -> Iterator[str]:
@@ -161,53 +158,6 @@ def _cell_lines(notebook: str | Path, skip: Collection[str] = ()) -> Iterator[st
         if set(skip).isdisjoint(tags):
             marks = sorted(_TAGS_THAT_MATTER.intersection(tags))
             yield f"cell {marks} {normalized(plain_python(source))}\n"
-
-
-class _Definition(NamedTuple):
-    """A top-level statement: the names it binds (none: it always runs), its text, its mentions."""
-
-    binds: set[str]
-    text: str
-    mentions: set[str]
-
-
-def _definitions(source: str) -> Iterator[_Definition]:
-    tree, lines = ast.parse(source), source.splitlines(keepends=True)
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                if alias.asname:  # the one trace that a renamed import leaves
-                    text = f"{alias.name} as {alias.asname}"
-                    yield _Definition({alias.asname}, text, {alias.name.rpartition(".")[2]})
-            continue
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue  # the module's docstring
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            binds = {node.name}
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            binds = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)
-                     and isinstance(n.ctx, ast.Store)}  # fmt: skip
-        else:
-            binds = set()
-        decorators = [d.lineno for d in getattr(node, "decorator_list", [])]
-        first = min([node.lineno, *decorators])
-        text = normalized("".join(lines[first - 1 : node.end_lineno]))
-        yield _Definition(binds, text, _mentions(node))
-
-
-def _mentions(tree: ast.AST) -> set[str]:
-    """Returns every name, attribute and identifier-like string in a syntax tree."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            found.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
-        elif isinstance(node, ast.alias):
-            found.add(node.name.rpartition(".")[2])
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
-    return found
 
 
 def environment() -> dict[str, str]:

@@ -20,6 +20,7 @@ from equitutor.data import (
     DownloadError,
     File,
     fetch,
+    fetch_all,
     locate,
 )
 
@@ -322,6 +323,59 @@ def test_name_has_to_be_text(cache):
         fetch(cache / NAME)
 
 
+def many(server, n=20):
+    """A set of n files in folders; the server gives every file the same content."""
+    entries = tuple(
+        File(f"{'ab'[i % 2]}/{i}.bin", len(GOOD), f"sha256:{SUM}", (url(server, f"{i}.bin"),))
+        for i in range(n)
+    )
+    return DataSet("toy", "none", "none", entries)
+
+
+def test_fetch_all(cache, server, monkeypatch, capsys):
+    monkeypatch.setitem(SETS, "toy", many(server))
+    server.replies = [send(GOOD)] * 20
+    paths = fetch_all("toy")
+    assert list(paths) == [file.name for file in SETS["toy"].files]
+    assert all(path == cache / "toy" / name for name, path in paths.items())
+    assert all(path.read_bytes() == GOOD for path in paths.values())
+    assert server.count == 20
+    assert "toy" in capsys.readouterr().err  # one progress bar, of files
+    assert fetch_all("toy") == paths
+    assert server.count == 20
+    assert capsys.readouterr().err == ""
+    assert files(cache) == sorted(["toy", "toy/a", "toy/b", *(f"toy/{name}" for name in paths)])
+
+
+def test_fetch_a_part_of_a_set(cache, server, monkeypatch):
+    monkeypatch.setitem(SETS, "toy", many(server))
+    server.replies = [send(GOOD)] * 10
+    assert list(fetch_all("toy", "b/")) == [f"b/{i}.bin" for i in range(1, 20, 2)]
+    assert server.count == 10
+    with pytest.raises(ValueError, match="folder is 'c/', but no file of toy has a name that"):
+        fetch_all("toy", "c/")
+    with pytest.raises(ValueError, match="unknown data set 'nothing'"):
+        fetch_all("nothing")
+
+
+def test_fetch_all_stops_at_a_failure_and_goes_on_later(cache, server, monkeypatch):
+    monkeypatch.setitem(SETS, "toy", many(server, 60))
+    server.replies = [send(GOOD)] + [refuse] * 119
+    with pytest.raises(DownloadError, match="the server answered 503"):
+        fetch_all("toy")
+    asked = server.count
+    assert asked < 100  # the rest was not even asked for
+    server.replies = [send(GOOD)] * 60
+    assert len(fetch_all("toy")) == 60
+    assert server.count == asked + 59
+
+
+def test_names_of_a_large_set_do_not_fill_the_screen(cache, server, monkeypatch):
+    monkeypatch.setitem(SETS, "toy", many(server, 60))
+    with pytest.raises(ValueError, match=r"only these files: a/0\.bin, .*b/9\.bin and 50 more$"):
+        fetch("toy/other.bin")
+
+
 def test_every_entry_is_complete():
     for name, entry in SETS.items():
         assert entry.title, name
@@ -330,4 +384,6 @@ def test_every_entry_is_complete():
             algorithm, digest = file.checksum.split(":")
             assert len(digest) == {"sha256": 64, "md5": 32}[algorithm]
             assert file.size > 0
-            assert all(address.endswith(file.name) for address in file.urls)
+            base_name = file.name.rpartition("/")[2]
+            assert all(address.endswith(f"/{base_name}") for address in file.urls)
+        assert len({file.name for file in entry.files}) == len(entry.files) > 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import needs_data
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equitutor.data import (
@@ -26,6 +26,8 @@ from equitutor.data import (
     on_canvas,
 )
 from equitutor.data.images import CIFAR10_CLASSES
+
+patient = settings(deadline=None)  # a busy machine is no failure
 
 
 def check(images, n, shape, y_counts):
@@ -82,9 +84,9 @@ def test_class_names_are_the_published_ones():
 def serve_from(folder, monkeypatch, files):
     """Write ``{"<set>/<file>": bytes}`` to a data folder and make them the registry's."""
     for name, data in files.items():
-        set_name, file_name = name.split("/")
+        set_name, _, file_name = name.partition("/")
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         known = tuple(f for f in SETS[set_name].files if f.name != file_name)
         file = File(file_name, len(data), f"sha256:{hashlib.sha256(data).hexdigest()}", ())
@@ -157,6 +159,7 @@ def test_digits_split_parts_the_whole_set():
     assert rows(parts) == rows(whole)
 
 
+@patient
 @given(size=st.integers(8, 40))
 def test_digits_keep_their_place_at_any_size(size):
     x = digits("test", size).x[:20]
@@ -193,6 +196,7 @@ def test_unknown_split(load):
         load("valid")
 
 
+@patient
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

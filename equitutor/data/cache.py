@@ -8,14 +8,16 @@ system's cache folder). No file is used before its checksum fits.
 import errno
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 from .errors import ChecksumError, DataError, DownloadError
-from .registry import File, data_file
+from .registry import File, data_file, dataset
 
 CHUNK = 1 << 16  # bytes read from the network at a time
 TIMEOUT = 30  # seconds without a byte from the network
+AT_ONCE = 8  # files of a set that are fetched at the same time
 
 
 def data_folder() -> Path | None:
@@ -61,15 +63,16 @@ def locate(name: str) -> Path | None:
     return None
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, progress: bool = True) -> Path:
     """Return the path of the data file ``name``, with its checksum verified.
 
-    Looks in ``EQUITUTOR_DATA``, then in the cache, then downloads with a progress bar. A broken
+    Looks in ``EQUITUTOR_DATA``, then in the cache, then downloads. A broken
     file in the cache, or from the network, is fetched once more; one in ``EQUITUTOR_DATA`` is
     refused and left as it is.
 
     Args:
         name: ``<set>/<file>``, as in the registry.
+        progress: show a bar while downloading.
 
     Raises:
         ValueError: the registry has no such file.
@@ -82,7 +85,7 @@ def fetch(name: str) -> Path:
         't10k-labels-idx1-ubyte.gz'
         >>> fetch("imagenet/train.tar")
         Traceback (most recent call last):
-        ValueError: unknown data set 'imagenet'; known: mnist, cifar10, cifar10_subset
+        ValueError: unknown data set 'imagenet'; known: mnist, cifar10, ...
     """
     file = data_file(name)
     folder = data_folder()
@@ -99,11 +102,44 @@ def fetch(name: str) -> Path:
         if wrong is None:
             return cached
         problems.append(f"the cached copy is broken: {wrong}")
-    _download(name, file, cached, problems)
+    _download(name, file, cached, problems, progress)
     return cached
 
 
-def _download(name: str, file: File, target: Path, problems: list[str]) -> None:
+def fetch_all(name: str, folder: str = "") -> dict[str, Path]:
+    """Return the paths of all files of the set ``name``, each verified: file name to path.
+
+    Missing files are downloaded several at a time, under one progress bar. What was fetched
+    before a failure stays in the cache.
+
+    Args:
+        name: a set of the registry.
+        folder: only the files whose name begins with this, for a part of a set.
+
+    Raises:
+        ValueError: the registry has no such set, or the set no such file.
+        DataError: as for `fetch`, for the first file that can't be had.
+
+    Example:
+        >>> sorted(fetch_all("mnist"))[0]  # doctest: +SKIP
+        't10k-images-idx3-ubyte.gz'
+        >>> fetch_all("bccd", "no/such/folder")
+        Traceback (most recent call last):
+        ValueError: folder is 'no/such/folder', but no file of bccd has a name that begins so
+    """
+    from tqdm.auto import tqdm
+
+    names = [file.name for file in dataset(name).files if file.name.startswith(folder)]
+    if not names:
+        raise ValueError(f"folder is {folder!r}, but no file of {name} has a name that begins so")
+    there = all(locate(f"{name}/{file}") for file in names)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        paths = pool.map(lambda file: fetch(f"{name}/{file}", progress=False), names)
+        bar = tqdm(paths, name, len(names), unit="file", leave=False, disable=there)
+        return dict(zip(names, bar, strict=True))
+
+
+def _download(name: str, file: File, target: Path, problems: list[str], progress: bool) -> None:
     """Write the file ``name`` to ``target``, or raise with all ``problems`` met on the way."""
     import requests
 
@@ -116,7 +152,7 @@ def _download(name: str, file: File, target: Path, problems: list[str]) -> None:
             # goes wrong takes the half file with it, and the last step is one rename.
             with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as part_folder:
                 part = Path(part_folder) / target.name
-                _get(url, part, name, file.size)
+                _get(url, part, name, file.size, progress)
                 wrong = _mismatch(part, file)
                 if wrong is None:
                     os.replace(part, target)
@@ -136,12 +172,13 @@ def _download(name: str, file: File, target: Path, problems: list[str]) -> None:
     )
 
 
-def _get(url: str, path: Path, label: str, size: int) -> None:
-    """Download ``url`` to ``path`` under a progress bar."""
+def _get(url: str, path: Path, label: str, size: int, progress: bool) -> None:
+    """Download ``url`` to ``path``, under a progress bar if wanted."""
     import pooch
     from tqdm.auto import tqdm
 
-    with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False) as bar:
+    with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False,
+              disable=not progress) as bar:  # fmt: skip
         download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)
         download(url, str(path), None)
 

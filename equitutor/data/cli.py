@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cache import cache_folder, data_folder, fetch, locate
+from .cache import cache_folder, data_folder, fetch_all, locate
 from .errors import DataError
 from .registry import SETS, dataset
 
@@ -70,8 +70,7 @@ def _list(_: list[str]) -> int:
 
 def _fetch(sets: list[str]) -> int:
     for name in sets:
-        for file in dataset(name).files:
-            print(fetch(f"{name}/{file.name}"))
+        print(*fetch_all(name).values(), sep="\n")
     return 0
 
 

@@ -1,6 +1,13 @@
-"""The data sets the book knows. A new set is one more entry in `SETS`."""
+"""The data sets the book knows. A new set is one more entry in `SETS`.
 
+The names, sizes and checksums of sets of many files stand in ``listing.json`` beside this module:
+for each set, groups of files ``[name, bytes, sha256]`` with the address they are published under
+and the folder, inside the set's own, that they go to.
+"""
+
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -8,7 +15,7 @@ class File:
     """One file of a data set, as its source publishes it.
 
     Args:
-        name: file name inside the set's folder.
+        name: file name inside the set's folder, with subfolders if it lies in any.
         size: bytes.
         checksum: ``"sha256:<hex>"``, or ``"md5:<hex>"`` where the source publishes only that.
         urls: addresses, tried in this order. Empty: the file has no public address and is
@@ -43,6 +50,24 @@ def _mnist(name: str, size: int, sha256: str) -> File:
     )
     return File(name, size, f"sha256:{sha256}", tuple(host + name for host in hosts))
 
+
+def _listed() -> dict[str, tuple[File, ...]]:
+    """Return the files of each set in ``listing.json``."""
+    listing = json.loads(Path(__file__).with_name("listing.json").read_text(encoding="utf-8"))
+    return {
+        name: tuple(
+            File(group["folder"] + file, size, f"sha256:{sha256}", (group["url"] + file,))
+            for group in groups
+            for file, size, sha256 in group["files"]
+        )
+        for name, groups in listing.items()
+    }
+
+
+_LISTED = _listed()
+_MODELNET = (
+    "Research use, the shapes belong to their owners; fetched by you, not part of this book."
+)
 
 SETS: dict[str, DataSet] = {
     "mnist": DataSet(
@@ -98,6 +123,48 @@ SETS: dict[str, DataSet] = {
             ),
         ),
     ),
+    "bccd": DataSet(
+        title="BCCD, 292 photographs of blood cells with boxes",
+        license="MIT License.",
+        page="https://github.com/Shenggan/BCCD_Dataset",
+        files=_LISTED["bccd"],
+    ),
+    "piv_cai2019": DataSet(
+        title="Particle image pairs with known flow, samples of the set of Cai et al., 2019",
+        license="Research use only; fetched by you, not part of this book.",
+        page="https://github.com/shengzesnail/PIV_dataset",
+        files=_LISTED["piv_cai2019"],
+    ),
+    "piv_pivlab": DataSet(
+        title="PIVlab's jet, 4 measured particle image pairs without known flow",
+        license="MIT License.",
+        page="https://github.com/Shrediquette/PIVlab",
+        files=_LISTED["piv_pivlab"],
+    ),
+    "pcl_shapes": DataSet(
+        title="Point clouds of four animals and a person, from the Point Cloud Library",
+        license="BSD 3-Clause License.",
+        page="https://github.com/PointCloudLibrary/data",
+        files=_LISTED["pcl_shapes"],
+    ),
+    "geometric_shapes": DataSet(
+        title="Geometric shapes, one mesh for each of 40 classes",
+        license="No license stated by the source; fetched by you, not part of this book.",
+        page="https://github.com/Yannick-S/geometric_shapes",
+        files=_LISTED["geometric_shapes"],
+    ),
+    "modelnet10_voxels": DataSet(
+        title="ModelNet10, the chairs and monitors for training as 32 x 32 x 32 voxels",
+        license=_MODELNET,
+        page="https://github.com/SomTambe/ModelNet10-dataset",
+        files=_LISTED["modelnet10_voxels"],
+    ),
+    "modelnet10_sample": DataSet(
+        title="ModelNet10, three meshes of bathtubs",
+        license=_MODELNET,
+        page="https://modelnet.cs.princeton.edu",
+        files=_LISTED["modelnet10_sample"],
+    ),
 }
 
 
@@ -112,7 +179,7 @@ def dataset(name: str) -> DataSet:
         11594722
         >>> dataset("imagenet")
         Traceback (most recent call last):
-        ValueError: unknown data set 'imagenet'; known: mnist, cifar10, cifar10_subset
+        ValueError: unknown data set 'imagenet'; known: mnist, cifar10, ...
     """
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(SETS)}")
@@ -124,7 +191,8 @@ def data_file(name: str) -> File:
 
     Raises:
         TypeError: name is not a str.
-        ValueError: the set or the file is not in the registry; the message lists what is.
+        ValueError: the set or the file is not in the registry; the message lists what is, at
+            most ten files.
 
     Example:
         >>> data_file("mnist/t10k-labels-idx1-ubyte.gz").size
@@ -137,5 +205,7 @@ def data_file(name: str) -> File:
     for file in files:
         if file.name == file_name:
             return file
-    known = ", ".join(file.name for file in files)
+    known = ", ".join(file.name for file in files[:10])
+    if len(files) > 10:
+        known += f" and {len(files) - 10} more"
     raise ValueError(f"name is {name!r}, but {set_name} has only these files: {known}")

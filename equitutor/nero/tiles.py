@@ -113,13 +113,24 @@ def _plane_name(g: Tensor) -> str:
 
 
 def is_d4_time(orbit: Orbit) -> bool:
+    """Return whether the orbit runs over D4 x time reversal, in the order of `orbits.d4_time`.
+
+    >>> from equitutor.orbits import d4_time, shifts
+    >>> is_d4_time(d4_time()), is_d4_time(shifts(2, 2))
+    (True, False)
+    """
     group = orbit.extra.get("group")
     pairs = groups.direct_product(groups.dihedral(4), groups.cyclic(2))
     return group is not None and torch.equal(group.elements, pairs.elements)
 
 
 def tile_rows(orbit: Orbit) -> list[list[int]]:
-    """Return the rows of element indices."""
+    """Return the rows of element indices, the identity first (or the 4 x 4 of `d4_time`).
+
+    >>> from equitutor.orbits import d4_time
+    >>> tile_rows(d4_time())[0]
+    [1, 0, 8, 9]
+    """
     if is_d4_time(orbit):  # element 2 k turns, element 2 (4 + k) flips first; odd ones reverse
         return [[2 * k + 1, 2 * k, 2 * k + 8, 2 * k + 9] for k in range(4)]
     first = orbit.identity or 0
