@@ -295,7 +295,7 @@ def test_hero_from_checkpoints(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     assert hero_html() is None
-    for name, poly in (("plain", False), ("poly", True)):
+    for name, poly in (("plain", False), ("anchored", True)):
         config = {"size": 24, "dim": 16, "poly": poly}
         save_network(PolyViT(**config), folder / f"polyphase-vit-{name}.safetensors", **config)
     assert hero_html().startswith('<div class="et-explorer"')
