@@ -20,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("site")
 
 NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
 
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
