@@ -1,5 +1,6 @@
 """Metrics in words and in tables, as pages show them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -19,13 +20,14 @@ def shown(entry: dict[str, Any], digits: int = 1) -> str:
     return words + (f" {entry['unit']}" if entry["unit"] else "")
 
 
-def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1):
+def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1, hide: Sequence[str] = ()):
     """Returns the metrics named `group/row/column` as one table for a notebook.
 
     Args:
         metrics: name -> entry made by `metric`.
         group: first part of the names to show.
         digits: digits after the point.
+        hide: columns to leave out.
 
     >>> from equitutor.ledger import metric
     >>> print(grid({"digits/plain/accuracy": metric(97.0, "%")}, "digits").data)
@@ -38,6 +40,7 @@ def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1):
     from IPython.display import Markdown
 
     mine = {tuple(k.split("/")[1:]): v for k, v in metrics.items() if k.startswith(f"{group}/")}
+    mine = {key: entry for key, entry in mine.items() if key[1] not in hide}
     if not mine:
         return Markdown(f"No results on {group} are recorded.")
     rows, columns = (list(dict.fromkeys(key[part] for key in mine)) for part in (0, 1))
