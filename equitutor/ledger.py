@@ -256,18 +256,26 @@ def claims_markdown(chapter: str, live: dict[str, Any] | None = None) -> str | N
         return None
     lines = ["| claim | paper | ours, fast | ours, full | verdict | why |", "|---" * 6 + "|"]
     for entry in judge["claims"]:
-        ours = [
-            shown(run["metrics"][entry["metric"]])
-            if run and entry["metric"] in run["metrics"]
-            else "–"
-            for run in runs.values()
-        ]
+        ours = [_ours(run, entry["claim"]) for run in runs.values()]
         cells = [entry["claim"], entry["paper"], *ours, f"**{entry['verdict']}**", entry["why"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     for name, run in runs.items():
         lines.append("" if run else f"\nOurs, {name}: no run recorded.")
         lines.append(f"Ours, {name}: {described(run)}." if run else "")
     return "\n".join(lines) + "\n"
+
+
+def _ours(run: dict[str, Any] | None, text: str) -> str:
+    """Returns what a run says of a claim, with the data it was measured on; a dash for nothing.
+
+    Profiles use different data, so each run looks up the metric under its own name.
+    """
+    mine = [entry for entry in run["claims"] if entry["claim"] == text] if run else []
+    name = mine[0]["metric"] if mine else ""
+    if name not in (run or {"metrics": ()})["metrics"]:
+        return "–"
+    group, slash, _ = name.partition("/")
+    return shown(run["metrics"][name]) + (f" ({group})" if slash else "")
 
 
 def _root() -> Path | None:

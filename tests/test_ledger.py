@@ -221,3 +221,22 @@ def test_a_table_shows_both_runs_and_the_verdict_of_the_full_one(book, monkeypat
     assert rows(ledger.claims_markdown("x", live))[0][2:4] == [
         "0.7 ± 0.0 %", "0.9 ± 0.0 %"
     ]  # fmt: skip
+
+
+def test_each_profile_answers_a_claim_with_its_own_metric(tmp_path, monkeypatch):
+    def run(profile, group, value):
+        name = f"{group}/net/drop"
+        claims = [ledger.claim("It falls.", "20 points", name, "holds", "Because.")]
+        return {
+            "profile": profile,
+            "date": "2026-01-01",
+            "seeds": [0],
+            "environment": {"device": "cpu"},
+            "metrics": {name: ledger.metric(value, "points")},
+            "claims": claims,
+        }
+
+    runs = {"fast": run("fast", "digits", 48.0), "full": run("full", "cifar10", 5.0)}
+    monkeypatch.setattr(ledger, "load", lambda chapter, profile="full": runs[profile])
+    row = next(r for r in ledger.claims_markdown("x").splitlines() if "It falls." in r)
+    assert "48.0 points (digits) | 5.0 points (cifar10)" in row
