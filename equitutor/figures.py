@@ -131,5 +131,6 @@ def bars(ax, names: Sequence[str], values: Sequence[float], errors=None, roles=N
     for row, (value, end) in enumerate(zip(values, ends, strict=True)):
         ax.annotate(fmt.format(value), (end, row), (4, 0), textcoords="offset points", va="center")
     ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
+    if not ax.yaxis_inverted():  # panels that share an axis are turned once
+        ax.invert_yaxis()
     return artists
