@@ -37,7 +37,7 @@ def write(folder, data):
 @given(shape=st.lists(st.integers(0, 5), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_idx_round_trip(folder, shape, seed):
     array = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    found = read_idx(write(folder, gzip.compress(idx(array))), ndim=len(shape))
+    found = read_idx(write(folder, gzip.compress(idx(array), mtime=0)), ndim=len(shape))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, array)
 
@@ -48,14 +48,23 @@ LABELS = np.arange(100, dtype=np.uint8)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(idx(LABELS))[:-12], r"some.gz is cut off: .*\(100,\) needs 108 bytes, fo"),
-        (gzip.compress(idx(LABELS))[:-4], "is cut off"),  # only gzip's own trailer is missing
-        (gzip.compress(idx(LABELS)[:-1]), "is cut off: .* needs 108 bytes, found 107"),
-        (gzip.compress(idx(LABELS) + b"x"), "is too long: .* needs 108 bytes, found 109"),
-        (gzip.compress(idx(LABELS)[:7]), "is cut off: expected 8 bytes, found 7"),
-        (gzip.compress(b""), "expected 8 bytes, found 0"),
-        (gzip.compress(idx(LABELS, bytes([0, 0, 13, 1]))), "number 00000d01, expected 00000801"),
-        (gzip.compress(idx(LABELS[:, None])), "number 00000802, expected 00000801"),
+        (
+            gzip.compress(idx(LABELS), mtime=0)[:-12],
+            r"some.gz is cut off: .*\(100,\) needs 108 bytes, fo",
+        ),
+        (
+            gzip.compress(idx(LABELS), mtime=0)[:-4],
+            "is cut off",
+        ),  # only gzip's own trailer is missing
+        (gzip.compress(idx(LABELS)[:-1], mtime=0), "is cut off: .* needs 108 bytes, found 107"),
+        (gzip.compress(idx(LABELS) + b"x", mtime=0), "is too long: .* needs 108 bytes, found 109"),
+        (gzip.compress(idx(LABELS)[:7], mtime=0), "is cut off: expected 8 bytes, found 7"),
+        (gzip.compress(b"", mtime=0), "expected 8 bytes, found 0"),
+        (
+            gzip.compress(idx(LABELS, bytes([0, 0, 13, 1])), mtime=0),
+            "number 00000d01, expected 00000801",
+        ),
+        (gzip.compress(idx(LABELS[:, None]), mtime=0), "number 00000802, expected 00000801"),
         (idx(LABELS), "some.gz is not a sound gzip file"),
         (b"", "expected 8 bytes, found 0"),
     ],
@@ -66,7 +75,7 @@ def test_broken_idx(folder, data, message):
 
 
 def test_idx_with_a_flipped_bit(folder):
-    data = bytearray(gzip.compress(idx(LABELS), compresslevel=0))
+    data = bytearray(gzip.compress(idx(LABELS), compresslevel=0, mtime=0))
     data[60] ^= 1
     with pytest.raises(FormatError, match="not a sound gzip file"):
         read_idx(write(folder, bytes(data)), ndim=1)

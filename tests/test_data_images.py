@@ -100,8 +100,8 @@ def small_mnist(n_images, n_labels):
     images = struct.pack(">4I", 0x803, n_images, 28, 28) + pixels.tobytes()
     labels = struct.pack(">2I", 0x801, n_labels) + bytes(range(n_labels))
     return pixels, {
-        "mnist/t10k-images-idx3-ubyte.gz": gzip.compress(images),
-        "mnist/t10k-labels-idx1-ubyte.gz": gzip.compress(labels),
+        "mnist/t10k-images-idx3-ubyte.gz": gzip.compress(images, mtime=0),
+        "mnist/t10k-labels-idx1-ubyte.gz": gzip.compress(labels, mtime=0),
     }
 
 
