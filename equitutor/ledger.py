@@ -7,7 +7,7 @@ A full run writes `book/results/<chapter>.json`, which is committed; a fast run 
 import json
 import math
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "claims_markdown",
     "described",
     "grid",
+    "judge",
     "load",
     "metric",
     "paired",
@@ -93,6 +94,43 @@ def claim(text: str, paper: str, ours: str, verdict: str, why: str) -> dict[str,
     if verdict not in VERDICTS:
         raise ValueError(f"verdict must be one of {VERDICTS}, got {verdict!r}")
     return {"claim": text, "paper": paper, "metric": ours, "verdict": verdict, "why": why}
+
+
+def judge(
+    text: str,
+    paper: str,
+    name: str,
+    metrics: dict[str, dict[str, Any]],
+    why: str,
+    holds: Callable[[float], bool] | None = None,
+    partly: Callable[[float], bool] | None = None,
+) -> dict[str, str]:
+    """Returns one line of the claims table, with the verdict that the measured values support.
+
+    Args:
+        text, paper, why: as in `claim`.
+        name: name of the metric that answers it; where `metrics` lacks it, nothing was tested.
+        metrics: name -> entry made by `metric`.
+        holds: the claim holds if this is true of the value of every seed.
+        partly: else it holds in part if this is true of the mean.
+
+    Raises ValueError where the metric is there and no rule is given.
+
+    >>> judge("It works.", "100 %", "hits", {"hits": metric([100, 98])}, "Same setting.",
+    ...       holds=lambda v: v == 100, partly=lambda mean: mean > 95)["verdict"]
+    'holds in part'
+    """
+    if name not in metrics:
+        return claim(text, paper, "", "not tested", why)
+    if holds is None:
+        raise ValueError(f"holds must be a rule for the metric {name!r}, got None")
+    if all(map(holds, metrics[name]["values"])):
+        verdict = "holds"
+    elif partly is not None and partly(metrics[name]["mean"]):
+        verdict = "holds in part"
+    else:
+        verdict = "does not hold"
+    return claim(text, paper, name, verdict, why)
 
 
 def record(

@@ -240,3 +240,21 @@ def test_each_profile_answers_a_claim_with_its_own_metric(tmp_path, monkeypatch)
     monkeypatch.setattr(ledger, "load", lambda chapter, profile="full": runs[profile])
     row = next(r for r in ledger.claims_markdown("x").splitlines() if "It falls." in r)
     assert "48.0 points (digits) | 5.0 points (cifar10)" in row
+
+
+@pytest.mark.parametrize(
+    "values, verdict",
+    [([100, 100], "holds"), ([100, 97], "holds in part"), ([80, 90], "does not hold")],
+)
+def test_a_verdict_follows_from_every_seed(values, verdict):
+    metrics = {"hits": ledger.metric(values)}
+    rules = dict(holds=lambda v: v == 100, partly=lambda mean: mean > 95)
+    line = ledger.judge("It works.", "100 %", "hits", metrics, "Same setting.", **rules)
+    assert (line["verdict"], line["metric"]) == (verdict, "hits")
+
+
+def test_what_was_not_measured_is_not_judged():
+    line = ledger.judge("It works.", "100 %", "hits", {}, "No data.", holds=lambda v: True)
+    assert (line["verdict"], line["metric"]) == ("not tested", "")
+    with pytest.raises(ValueError, match="holds must be a rule for the metric 'hits'"):
+        ledger.judge("It works.", "100 %", "hits", {"hits": ledger.metric(1)}, "No rule.")
