@@ -15,13 +15,28 @@ from .detection import Detections, blood_cells
 from .errors import ChecksumError, DataError, DownloadError, FormatError
 from .flow import FlowPairs, flow_pairs
 from .furniture import furniture
+from .human import human_scan
 from .images import Images, cifar10, digits, mnist, on_canvas
+from .mnist_m import mnist_m, mnist_m_like, textures
+from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, body_poses, motion, retarget
 from .particles import Particles, image_pair, particle_pairs
 from .registry import SETS, DataSet, File
 from .scenes import Scenes, scenes, window
 from .solids import read_off, read_pcd
+from .symmetric_tasks import Regression, cossim, cossim_target, inertia, inertia_target
+from .trajectories import (
+    Trajectories,
+    constant_velocity,
+    displacement_errors,
+    past_and_future,
+    street,
+    trajectories,
+)
 
 __all__ = [
+    "ACROBATIC",
+    "EVERYDAY",
+    "HUMAN_PARTS",
     "SETS",
     "ChecksumError",
     "Clouds",
@@ -33,28 +48,47 @@ __all__ = [
     "FlowPairs",
     "FormatError",
     "Images",
+    "Motion",
     "Particles",
+    "Regression",
     "Scenes",
+    "Trajectories",
     "blood_cells",
+    "body_poses",
     "center_and_scale",
     "cifar10",
+    "constant_velocity",
+    "cossim",
+    "cossim_target",
     "digits",
+    "displacement_errors",
     "fetch",
     "fetch_all",
     "flow_pairs",
     "furniture",
     "geometric_shapes",
+    "human_scan",
     "image_pair",
+    "inertia",
+    "inertia_target",
     "locate",
     "mnist",
+    "mnist_m",
+    "mnist_m_like",
     "modelnet10_sample",
     "modelnet10_voxels",
+    "motion",
     "on_canvas",
     "particle_pairs",
+    "past_and_future",
     "pcl_shapes",
     "read_off",
     "read_pcd",
+    "retarget",
     "sample_surface",
     "scenes",
+    "street",
+    "textures",
+    "trajectories",
     "window",
 ]

@@ -1,0 +1,142 @@
+"""Captured motion: CMU's ASF/AMC files and DeepMimic's JSON, on one skeleton of 19 parts.
+
+Both become the same thing: rotations of parts in the world, relative to a rest pose, with z up,
+the person facing -y and the left hand at +x. `retarget` lays them on a body whose rest pose is
+another one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arguments import check_choice, check_count
+from .cache import fetch
+from .motion_files import HUMAN_PARTS, Motion, read_cmu, read_deepmimic
+
+EVERYDAY = (
+    "cmu/02_01", "cmu/02_02", "cmu/02_03",
+    "deepmimic/walk", "deepmimic/run", "deepmimic/jog", "deepmimic/stealthy_walk",
+)  # fmt: skip
+ACROBATIC = (
+    "cmu/01_08", "cmu/02_04",
+    "deepmimic/cartwheel", "deepmimic/crawl", "deepmimic/dance_a", "deepmimic/getup_faceup",
+    "deepmimic/jump", "deepmimic/kick", "deepmimic/spin",
+)  # fmt: skip
+
+
+def motion(name: str) -> Motion:
+    """Return a clip of CMU's or DeepMimic's motion capture.
+
+    Args:
+        name: one of ``EVERYDAY`` or ``ACROBATIC``.
+
+    Raises:
+        ValueError: another name.
+        DataError: the files can't be had or are broken.
+
+    Source: http://mocap.cs.cmu.edu; Peng et al., DeepMimic, ACM Trans. Graphics 37(4), 2018.
+
+    Example:
+        >>> len(motion("deepmimic/walk"))  # doctest: +SKIP
+        39
+    """
+    check_choice("name", name, EVERYDAY + ACROBATIC)
+    source, clip = name.split("/")
+    if source == "deepmimic":
+        return read_deepmimic(fetch(f"mocap_deepmimic/humanoid3d_{clip}.txt"), name)
+    subject = clip.split("_")[0]
+    folder = f"mocap_cmu/{subject}"
+    return read_cmu(fetch(f"{folder}/{subject}.asf"), fetch(f"{folder}/{clip}.amc"), name)
+
+
+def body_poses(
+    kind: str, parts: Sequence[str], directions: Tensor, n: int, seed: int = 0
+) -> Tensor:
+    """Return random frames of captured motion on a body, rotations ``(n, P, 3, 3)``, float32.
+
+    Each clip is equally likely, then each of its frames.
+
+    Args:
+        kind: ``"everyday"`` (walking, running) or ``"acrobatic"`` (cartwheels, climbing, ...).
+        parts, directions: of the body, as for `retarget`.
+        n: number of poses.
+        seed: other poses for another seed.
+
+    Raises:
+        ValueError: another kind, or n or seed is not an int in range.
+        DataError: the files can't be had or are broken.
+
+    Example:
+        >>> body_poses("calm", (), torch.zeros(0, 3), 5)
+        Traceback (most recent call last):
+        ValueError: kind is 'calm', but has to be 'everyday' or 'acrobatic'
+    """
+    check_choice("kind", kind, ("everyday", "acrobatic"))
+    check_count("n", n)
+    check_count("seed", seed, 0)
+    names = EVERYDAY if kind == "everyday" else ACROBATIC
+    rng = np.random.default_rng(seed)
+    clip = rng.integers(len(names), size=n)
+    poses = torch.empty(n, len(parts), 3, 3)
+    for i, name in enumerate(names):
+        mine = np.flatnonzero(clip == i)
+        if len(mine):
+            rotations = retarget(motion(name), parts, directions)
+            poses[mine] = rotations[rng.integers(len(rotations), size=len(mine))].float()
+    return poses
+
+
+def retarget(clip: Motion, parts: Sequence[str], directions: Tensor) -> Tensor:
+    """Return the clip on a body with another rest pose: rotations ``(T, P, 3, 3)``, float64.
+
+    Each part first turns, by the smallest rotation, from where it points on the body at rest to
+    where it points in the clip's rest pose, and then as in the clip. So parts point where they do
+    in the clip; the twist about their own axis is only as alike as the two rest poses are. The
+    torso keeps its rotation as it is.
+
+    Args:
+        clip: the motion.
+        parts: names of the body's parts, each one of `HUMAN_PARTS`.
+        directions: where they point at rest, ``(P, 3)``, z up and facing -y, any length above 0.
+
+    Raises:
+        ValueError: a part has another name, or directions have another shape or no length.
+
+    Example:
+        >>> eye = torch.eye(3, dtype=torch.float64).expand(1, 19, 3, 3)
+        >>> down = torch.tensor([0.0, 0, -1]).double().expand(19, 3)
+        >>> clip = Motion("still", eye, down, torch.zeros(1, 3), 30.0)
+        >>> turned = retarget(clip, ["left thigh"], torch.tensor([[1.0, 0, 0]]))
+        >>> turned[0, 0] @ torch.tensor([1.0, 0, 0]).double()
+        tensor([ 0.,  0., -1.], dtype=torch.float64)
+    """
+    if unknown := [part for part in parts if part not in HUMAN_PARTS]:
+        raise ValueError(f"parts has {unknown[0]!r}, but has to name some of {HUMAN_PARTS}")
+    if directions.shape != (len(parts), 3) or not (directions.norm(dim=1) > 0).all():
+        raise ValueError(
+            f"directions has the shape {tuple(directions.shape)} or a row without length, but has "
+            f"to be ({len(parts)}, 3)"
+        )
+    index = [HUMAN_PARTS.index(part) for part in parts]
+    own = torch.nn.functional.normalize(directions.double().cpu(), dim=1)
+    turn = smallest_rotation(own, clip.directions[index])
+    for i, part in enumerate(parts):
+        if not part.startswith(("left", "right")):
+            turn[i] = torch.eye(3, dtype=torch.float64)
+    return clip.rotations[:, index] @ turn
+
+
+def smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
+    """Return the rotation about ``a x b`` that takes each unit vector a to b, ``(n, 3, 3)``.
+
+    Example:
+        >>> smallest_rotation(torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]]))[0, 1]
+        tensor([1., 0., 0.])
+    """
+    x, y, z = torch.linalg.cross(a, b).unbind(1)
+    o = torch.zeros_like(x)
+    cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).view(-1, 3, 3)
+    cosine = (a * b).sum(1)[:, None, None].clamp(min=-1 + 1e-9)  # opposite: any axis would do
+    return torch.eye(3, dtype=a.dtype) + cross + cross @ cross / (1 + cosine)
