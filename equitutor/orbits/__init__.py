@@ -21,6 +21,7 @@ from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so
 from equitutor.orbits.evaluate import evaluate
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.result import OrbitResult
+from equitutor.orbits.windows import windows
 
 __all__ = [
     "Orbit",
@@ -36,4 +37,5 @@ __all__ = [
     "so3_disk",
     "so3_haar",
     "variance_decomposition",
+    "windows",
 ]
