@@ -1,0 +1,271 @@
+"""Estimators of particle image velocimetry: what they commute with, and twins that do not."""
+
+import sys
+
+import pytest
+import torch
+from conftest import needs_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equitutor import actions, data, orbits
+from equitutor.methods import velocimetry
+from equitutor.methods.velocimetry import (
+    CostVolumeNet,
+    GroupAverage,
+    cross_correlation,
+    endpoint_error,
+    rmse,
+)
+
+ORBIT = orbits.d4_time()
+ESTIMATORS = {
+    "cross-correlation": cross_correlation,
+    "network": CostVolumeNet(),
+    "average": GroupAverage(CostVolumeNet()),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return data.particle_pairs(6, size=48, seed=3)
+
+
+def error(model, frames):
+    return orbits.equivariance_error(model, frames, ORBIT).max().item()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    side=st.integers(32, 45),
+    window=st.integers(9, 20),
+    step=st.integers(1, 9),
+    reach=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_cross_correlation_commutes_with_all_16(side, window, step, reach, seed):
+    frames = data.particle_pairs(1, size=side, seed=seed).frames
+    orbits.assert_equivariant(
+        lambda x: cross_correlation(x, window, reach, step), frames, ORBIT, atol=1e-6, rtol=0
+    )
+
+
+def test_cross_correlation_commutes_on_all_kinds_of_flow(pairs):
+    assert error(cross_correlation, pairs.frames) <= 1e-6  # float32
+    assert error(cross_correlation, pairs.frames.double()) <= 1e-12
+
+
+def test_windows_from_the_corner_break_it(pairs, monkeypatch):
+    corner = lambda side, step: torch.arange(0, side, step, dtype=torch.float64)
+    monkeypatch.setattr(velocimetry, "_centers", corner)
+    assert error(cross_correlation, pairs.frames) > 0.01
+
+
+def test_a_window_fixed_to_the_first_frame_breaks_time(pairs, monkeypatch):
+    class Late(velocimetry._Axis):
+        def __init__(self, side, shift, centers, window):
+            super().__init__(side, shift, centers - shift / 2, window)
+
+    monkeypatch.setattr(velocimetry, "_Axis", Late)
+    off = orbits.equivariance_error(cross_correlation, pairs.frames, ORBIT).amax(1)
+    assert off[1] > 0.01  # element 1 reverses time alone
+
+
+def test_the_first_of_equal_peaks_breaks_it(monkeypatch):
+    stripes = (torch.arange(32) % 3 == 0).float().expand(1, 2, 32, 32)
+    assert error(cross_correlation, stripes) <= 1e-6  # every third shift is as good
+
+    def first(table):
+        reach = table.shape[-1] // 2
+        best = table.flatten(-2).argmax(-1)
+        down, right = best // table.shape[-1] - reach, best % table.shape[-1] - reach
+        return torch.stack([right, down], 1).double()
+
+    monkeypatch.setattr(velocimetry, "_peak", first)
+    assert error(cross_correlation, stripes) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(dx=st.integers(-3, 3), dy=st.integers(-3, 3), seed=st.integers(0, 99))
+def test_cross_correlation_finds_a_shift_of_whole_pixels(dx, dy, seed):
+    scene = data.particle_pairs(1, size=48, seed=seed).frames[:, :1]
+    second = scene.roll((dy, dx), (2, 3))[..., 4:44, 4:44]
+    flow = cross_correlation(torch.cat([scene[..., 4:44, 4:44], second], 1))[0]
+    truth = torch.tensor([dx, dy]).view(2, 1, 1)
+    assert (flow - truth).abs().flatten().quantile(0.9) < 0.2
+
+
+def test_cross_correlation_is_accurate_below_a_pixel():
+    uniform = data.particle_pairs(6, seed=1, fields=("uniform",))
+    assert rmse(cross_correlation(uniform.frames), uniform.flow).mean() < 0.12
+    assert rmse(torch.zeros_like(uniform.flow), uniform.flow).mean() > 1  # nothing is far off
+
+
+def test_no_particles_no_flow():
+    assert cross_correlation(torch.full((2, 2, 24, 32), 0.3)).abs().max() < 1e-12
+
+
+def test_chunks_and_brightness_change_nothing(pairs):
+    flow = cross_correlation(pairs.frames)
+    assert torch.equal(cross_correlation(pairs.frames, chunk=4), flow)
+    brighter = cross_correlation(0.1 + 0.5 * pairs.frames)
+    torch.testing.assert_close(brighter, flow, atol=1e-4, rtol=0)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 99), reach=st.integers(1, 4))
+def test_group_average_commutes_for_any_weights(seed, reach):
+    torch.manual_seed(seed)
+    net = CostVolumeNet(reach, width=8)
+    frames = torch.rand(2, 2, 16, 16)
+    assert error(net, frames) > 1e-3
+    assert error(GroupAverage(net), frames) <= 1e-6
+    assert error(GroupAverage(net.double()), frames.double()) <= 1e-14
+
+
+def test_group_average_of_an_equivariant_model_is_that_model(pairs):
+    average = GroupAverage(cross_correlation)
+    flow = cross_correlation(pairs.frames[:2])
+    torch.testing.assert_close(average(pairs.frames[:2]), flow, atol=1e-6, rtol=0)
+
+
+def test_group_average_is_the_consensus_of_the_meter(pairs):
+    net = CostVolumeNet()
+    result = orbits.evaluate(
+        net, pairs.frames, pairs.flow, ORBIT, rmse, keep_outputs=True, higher_is_better=False
+    )
+    with torch.no_grad():
+        average = GroupAverage(net)(pairs.frames)
+    torch.testing.assert_close(average, orbits.consensus(result), atol=1e-6, rtol=0)
+
+
+def test_vectors_that_are_not_turned_back_break_the_average(pairs):
+    average = GroupAverage(CostVolumeNet())
+
+    def broken(frames):
+        with pytest.MonkeyPatch.context() as patch:  # the orbit of the test goes on turning them
+            patch.setattr(actions, "transform_flow", actions.transform_scalar)
+            return average(frames)
+
+    assert error(average, pairs.frames) <= 1e-6
+    assert error(broken, pairs.frames) > 1e-3
+
+
+def test_group_average_trains_the_model(pairs):
+    net = CostVolumeNet()
+    endpoint_error(GroupAverage(net)(pairs.frames), pairs.flow).mean().backward()
+    *weights, bias = net.parameters()
+    assert all(p.grad.abs().sum() > 0 for p in weights)
+    assert bias.grad.abs().max() < 1e-6  # no constant vector has the symmetry: it averages out
+
+
+def test_network_learns_more_than_the_mean_flow():
+    torch.manual_seed(0)
+    pairs, net = data.particle_pairs(48, size=32, seed=0), CostVolumeNet()
+    start = endpoint_error(torch.zeros_like(pairs.flow), pairs.flow).mean()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
+    for _ in range(60):
+        loss = endpoint_error(net(pairs.frames), pairs.flow).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.6 * start
+
+
+def test_cost_volume_peaks_at_the_shift():
+    net, scene = CostVolumeNet(reach=3), torch.rand(1, 1, 40, 40)
+    pair = torch.cat([scene, scene.roll((2, -1), (2, 3))], 1)[..., 4:36, 4:36]
+    volume = net.cost_volume(pair)[0].mean((1, 2))
+    down, right = divmod(volume.argmax().item(), 7)
+    assert (down - 3, right - 3) == (2, -1)
+
+
+def test_network_does_not_see_brightness():
+    net, frames = CostVolumeNet().double(), torch.rand(2, 2, 16, 16).double()
+    torch.testing.assert_close(net(0.2 + 0.5 * frames), net(frames), atol=1e-4, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), g=st.integers(0, 15))
+def test_errors_do_not_depend_on_the_pose(seed, g):
+    torch.manual_seed(seed)
+    flow, truth = torch.randn(2, 3, 2, 6, 6).double()
+    for measure in (endpoint_error, rmse):
+        moved = measure(ORBIT.act_y(flow, g), ORBIT.act_y(truth, g))
+        torch.testing.assert_close(moved, measure(flow, truth))
+    assert (endpoint_error(flow, truth) <= rmse(flow, truth)).all()
+
+
+def test_error_of_each_sample():
+    flow = torch.zeros(3, 2, 4, 4)
+    flow[1, 0], flow[2, :, 0, 0] = 2, torch.tensor([3.0, 4.0])
+    assert endpoint_error(flow, torch.zeros_like(flow)).tolist() == [0, 2, 5 / 16]
+    assert rmse(flow, torch.zeros_like(flow)).tolist() == [0, 2, 5 / 4]
+
+
+BAD = [
+    "frames",
+    torch.rand(2, 16, 16),
+    torch.rand(1, 3, 16, 16),
+    torch.zeros(0, 2, 16, 16),
+    torch.zeros(1, 2, 16, 16, dtype=torch.uint8),
+    torch.full((1, 2, 16, 16), torch.nan),
+]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("frames", BAD)
+def test_frames_that_are_no_pairs_are_refused(name, frames):
+    with pytest.raises(ValueError, match="frames must be"):
+        ESTIMATORS[name](frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"window": 3}, "window"), ({"window": 16.0}, "window"), ({"reach": 0}, "reach"),
+        ({"reach": 24}, "reach"), ({"step": True}, "step"), ({"chunk": 0}, "chunk"),
+    ],
+)  # fmt: skip
+def test_sizes_out_of_range_are_refused(arguments, name):
+    with pytest.raises(ValueError, match=f"{name} must"):
+        cross_correlation(torch.rand(1, 2, 24, 24), **arguments)
+
+
+def test_models_that_do_not_fit_are_refused():
+    for bad in ({"reach": 0}, {"reach": True}, {"width": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
+            CostVolumeNet(**bad)
+    with pytest.raises(ValueError, match="multiples of 4"):
+        CostVolumeNet()(torch.rand(1, 2, 18, 16))
+    with pytest.raises(ValueError, match="model must be callable"):
+        GroupAverage(None)
+    with pytest.raises(ValueError, match="model must return flows"):
+        GroupAverage(lambda x: x[:, :1])(torch.rand(1, 2, 8, 8))
+    with pytest.raises(ValueError, match="flow and truth"):
+        rmse(torch.rand(1, 2, 4, 4), torch.rand(2, 2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [
+        ("farneback", "cv2", "opencv-python-headless"),
+        ("openpiv_field", "openpiv.pyprocess", "openpiv"),
+    ],
+)
+def test_a_missing_package_is_named(name, module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(ImportError, match=package):
+        getattr(velocimetry, name)(torch.rand(1, 2, 32, 32))
+
+
+def test_windows_of_openpiv_leave_no_rest():
+    with pytest.raises(ValueError, match="without rest"):
+        velocimetry.openpiv_field(torch.rand(1, 2, 32, 32), window=24, step=7)
+
+
+@needs_data("piv_cai2019")
+def test_uniform_flow_of_cai_2019_points_right():
+    pairs = data.flow_pairs("uniform")
+    flow = cross_correlation(pairs.frames[:1], window=32, reach=6, step=16)
+    assert endpoint_error(flow, pairs.flow[:1]) < 0.3
