@@ -1,0 +1,252 @@
+"""Matrix groups by their generators: all that an equivariance constraint needs to know."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from equitutor.groups import FiniteGroup
+
+Sampler = Callable[[int, torch.Generator | None], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixGroup:
+    """A group of invertible (d, d) matrices, given by generators.
+
+    A linear map commutes with the whole group when it commutes with these: with the directions
+    `lie`, whose exponentials make the connected part, and with a few elements `discrete`.
+
+    Args:
+        name: what figures and messages call it.
+        d: size of the matrices, >= 1.
+        lie: directions (n, d, d), floating point; None for a group without a continuous part.
+        discrete: elements (m, d, d), floating point, invertible; None for a connected group.
+        haar: function (n, generator) -> (n, d, d) that draws uniformly; None where no uniform
+            distribution exists (the group is not compact) or none is known.
+
+    Raises:
+        ValueError: a shape does not fit, a number is not finite, or a matrix is not invertible.
+
+    >>> quarter = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
+    >>> MatrixGroup("C4", 2, discrete=quarter).orthogonal
+    True
+    >>> MatrixGroup("shear", 2, lie=torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])).orthogonal
+    False
+    """
+
+    name: str
+    d: int
+    lie: Tensor | None = None
+    discrete: Tensor | None = None
+    haar: Sampler | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        check_count("d", self.d)
+        for name in ("lie", "discrete"):
+            object.__setattr__(self, name, _matrices(name, getattr(self, name), self.d))
+        if len(self.discrete) and not (torch.linalg.det(self.discrete).abs() > 1e-9).all():
+            raise ValueError(
+                f"discrete must hold invertible matrices, got {self.discrete.tolist()}"
+            )
+
+    @cached_property
+    def key(self) -> tuple:
+        """The generators as a hashable value: two groups with equal ones share cached results."""
+        return self.d, self.lie.numpy().tobytes(), self.discrete.numpy().tobytes()
+
+    @property
+    def orthogonal(self) -> bool:
+        """Whether all elements keep lengths."""
+        gram = self.discrete @ self.discrete.mT - torch.eye(self.d, dtype=torch.float64)
+        skew = self.lie + self.lie.mT
+        return bool((gram.abs() < 1e-9).all() and (skew.abs() < 1e-9).all())
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, how: str | None = None
+    ) -> Tensor:
+        """Returns n random elements (n, d, d), float64.
+
+        Args:
+            n: number of elements, >= 1.
+            generator: source of randomness; None uses torch's global one.
+            how: "haar", uniform; or "lie", the exponential of a standard normal combination of the
+                `lie` directions times a random word in the `discrete` elements, which every group
+                has. None takes "haar" where there is one.
+
+        Raises ValueError for another `how`, or for "haar" where the group has none.
+
+        >>> h = O(3).sample(5)
+        >>> torch.allclose(h @ h.mT, torch.eye(3, dtype=torch.float64))
+        True
+        """
+        check_count("n", n)
+        how = how or ("lie" if self.haar is None else "haar")
+        if how not in ("haar", "lie"):
+            raise ValueError(f"how must be 'haar', 'lie' or None, got {how!r}")
+        if how == "lie":
+            return self._words(n, generator)
+        if self.haar is None:
+            raise ValueError(f"how is 'haar', but {self.name} has no uniform sampler; use 'lie'")
+        return self.haar(n, generator)
+
+    def _words(self, n: int, generator: torch.Generator | None) -> Tensor:
+        eye = torch.eye(self.d, dtype=torch.float64)
+        weights = torch.randn(n, len(self.lie), generator=generator, dtype=torch.float64)
+        h = torch.linalg.matrix_exp(torch.einsum("nk,kij->nij", weights, self.lie))
+        letters = torch.cat([eye[None], self.discrete])
+        for _ in range(4 if len(self.discrete) else 0):
+            h = letters[torch.randint(len(letters), (n,), generator=generator)] @ h
+        return h
+
+
+def O(n: int) -> MatrixGroup:  # noqa: E743 - the name every textbook gives it
+    """Returns O(n), the rotations and reflections of n-dimensional space.
+
+    >>> O(3).name, O(3).lie.shape, O(3).discrete.diagonal(0, 1, 2).tolist()
+    ('O(3)', torch.Size([3, 3, 3]), [[-1.0, 1.0, 1.0]])
+    """
+    return MatrixGroup(f"O({check_count('n', n)})", n, _skew(n), _flip(n, 0), _haar(n, False))
+
+
+def SO(n: int) -> MatrixGroup:
+    """Returns SO(n), the rotations of n-dimensional space.
+
+    >>> SO(2).lie.tolist()
+    [[[0.0, -1.0], [1.0, 0.0]]]
+    """
+    return MatrixGroup(f"SO({check_count('n', n)})", n, _skew(n), haar=_haar(n, True))
+
+
+def embed_O2(axes: tuple[int, int], d: int = 3) -> MatrixGroup:
+    """Returns O(2) acting on two axes of d-dimensional space and leaving the others alone.
+
+    Args:
+        axes: two different axes, each in 0 ... d - 1.
+        d: dimension of the space, >= 2.
+
+    >>> embed_O2((0, 1)).name
+    'O(2)_xy'
+    """
+    check_count("d", d, least=2)
+    axes = tuple(axes)
+    if len(axes) != 2 or axes[0] == axes[1] or not all(type(a) is int and 0 <= a < d for a in axes):
+        raise ValueError(f"axes must be two different axes in 0 ... {d - 1}, got {axes!r}")
+    plane = torch.zeros(d, 2, dtype=torch.float64)
+    plane[axes[0], 0] = plane[axes[1], 1] = 1
+    rest = torch.eye(d, dtype=torch.float64) - plane @ plane.T
+    lie = plane @ _skew(2) @ plane.T
+    draw = _haar(2, False)
+    return MatrixGroup(
+        "O(2)_" + "".join(axis_name(a, d) for a in axes), d, lie, _flip(d, axes[0]),
+        lambda n, generator=None: plane @ draw(n, generator) @ plane.T + rest,
+    )  # fmt: skip
+
+
+def reflection(axis: int, d: int = 3) -> MatrixGroup:
+    """Returns the group of two elements: the identity, and minus one on one axis.
+
+    >>> reflection(2).name, reflection(2).discrete.diagonal(0, 1, 2).tolist()
+    ('flip z', [[1.0, 1.0, -1.0]])
+    """
+    check_count("d", d)
+    if type(axis) is not int or not 0 <= axis < d:
+        raise ValueError(f"axis must be an int in 0 ... {d - 1}, got {axis!r}")
+    mirror = _flip(d, axis)
+    both = torch.cat([torch.eye(d, dtype=torch.float64)[None], mirror])
+    return MatrixGroup(f"flip {axis_name(axis, d)}", d, None, mirror, _uniform(both))
+
+
+def scaling(n: int) -> MatrixGroup:
+    """Returns the multiples of the identity by positive numbers; not compact, so without Haar.
+
+    >>> scaling(3).lie.shape, scaling(3).haar is None
+    (torch.Size([1, 3, 3]), True)
+    """
+    return MatrixGroup("scale", check_count("n", n), torch.eye(n, dtype=torch.float64)[None])
+
+
+def join(name: str, groups: Sequence[MatrixGroup]) -> MatrixGroup:
+    """Returns the smallest group that holds all of the given ones, such as SO(3) with scaling.
+
+    >>> join("SO(3) x scale", [SO(3), scaling(3)]).lie.shape
+    torch.Size([4, 3, 3])
+    """
+    groups = list(groups)
+    if not groups or len({group.d for group in groups}) > 1:
+        sizes = [group.d for group in groups]
+        raise ValueError(f"groups must be at least one, all of one size d, got sizes {sizes}")
+    parts = (torch.cat([getattr(group, kind) for group in groups]) for kind in ("lie", "discrete"))
+    return MatrixGroup(name, groups[0].d, *parts)
+
+
+def finite(group: FiniteGroup) -> MatrixGroup:
+    """Returns a finite group of `equitutor.groups` as a matrix group.
+
+    >>> from equitutor.groups import cyclic
+    >>> finite(cyclic(4)).sample(10).shape
+    torch.Size([10, 2, 2])
+    """
+    haar = _uniform(group.elements)
+    return MatrixGroup(group.name, group.dimension, None, group.elements, haar)
+
+
+def axis_name(axis: int, d: int) -> str:
+    """Returns x, y, z for the axes of space, and a number beyond it."""
+    return "xyz"[axis] if d <= 3 else str(axis)
+
+
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Returns the value; ValueError that names the argument unless it is an int >= least."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
+    return value
+
+
+def _matrices(name: str, value: Tensor | None, d: int) -> Tensor:
+    """Returns a copy in float64 on the CPU, which nobody else can change."""
+    if value is None:
+        return torch.zeros(0, d, d, dtype=torch.float64)
+    if not isinstance(value, Tensor) or value.ndim != 3 or value.shape[1:] != (d, d):
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be a tensor (n, {d}, {d}), got {found}")
+    value = value.detach().to("cpu", torch.float64, copy=True)
+    if not value.isfinite().all():
+        raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
+    return value.contiguous()
+
+
+def _skew(n: int) -> Tensor:
+    """Returns the n (n - 1) / 2 planes of rotation (k, n, n), each from axis i to axis j > i."""
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    lie = torch.zeros(len(pairs), n, n, dtype=torch.float64)
+    for k, (i, j) in enumerate(pairs):
+        lie[k, j, i], lie[k, i, j] = 1, -1
+    return lie
+
+
+def _flip(d: int, axis: int) -> Tensor:
+    mirror = torch.eye(d, dtype=torch.float64)
+    mirror[axis, axis] = -1
+    return mirror[None]
+
+
+def _haar(size: int, special: bool) -> Sampler:
+    def draw(n: int, generator: torch.Generator | None = None) -> Tensor:
+        normal = torch.randn(n, size, size, generator=generator, dtype=torch.float64)
+        q, r = torch.linalg.qr(normal)
+        q = q * r.diagonal(0, 1, 2).sign()[:, None]  # without this the law is not uniform
+        if special:  # turn a reflection into a rotation by its first column
+            q = torch.cat([q[..., :1] * torch.linalg.det(q)[:, None, None], q[..., 1:]], -1)
+        return q
+
+    return draw
+
+
+def _uniform(elements: Tensor) -> Sampler:
+    def draw(n: int, generator: torch.Generator | None = None) -> Tensor:
+        return elements[torch.randint(len(elements), (n,), generator=generator)]
+
+    return draw

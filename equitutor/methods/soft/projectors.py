@@ -1,0 +1,191 @@
+"""The nearest equivariant matrix: solved once for each pair of types, in float64, and kept."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from equitutor.methods.soft.groups import MatrixGroup
+from equitutor.methods.soft.representations import (
+    Rep,
+    Type,
+    rank,
+    tensor_derivative,
+    tensor_power,
+)
+
+_SMALL = 1e-9  # singular values below this part of the largest count as zero
+_known: dict[tuple, Tensor] = {}
+
+
+def hom_projector(group: MatrixGroup, a: int | Type, b: int | Type) -> Tensor:
+    """Returns the projector (D, D), D = d^(rank a + rank b), onto the equivariant maps a -> b.
+
+    It acts on a matrix (d^rank b, d^rank a) laid out row by row, and its trace is the number of
+    independent equivariant maps. The result is float64, on the CPU, and shared: do not change it.
+
+    Args:
+        group: the group that both types belong to.
+        a, b: types of input and output, 0, 1, 2 or a pair (p, q).
+
+    Source: Finzi, Welling, Wilson, 2021 (the constraint); Kim et al., 2023 (the projector).
+
+    >>> from equitutor.methods.soft import O, SO
+    >>> [round(hom_projector(O(3), a, b).trace().item()) for a, b in ((1, 1), (1, 2), (2, 2))]
+    [1, 0, 3]
+    >>> round(hom_projector(SO(3), 1, 2).trace().item())         # the cross product
+    1
+    """
+    a, b = rank(a), rank(b)
+    key = (group.key, a, b)
+    if key not in _known:
+        with torch.inference_mode(False):  # kept for later, when gradients may be wanted
+            _known[key] = _solve(
+                tensor_derivative(group.lie, a),
+                tensor_derivative(group.lie, b),
+                tensor_power(group.discrete, a),
+                tensor_power(group.discrete, b),
+            )
+    return _known[key]
+
+
+def clear_cache() -> None:
+    """Forgets all projectors; only a benchmark of the solver needs this."""
+    _known.clear()
+    _cast.cache_clear()
+
+
+def dense_projector(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> Tensor:
+    """Returns the projector of a whole layer, (in * out, in * out), from one dense solve.
+
+    What one would write first. Its cost grows like (in * out)^3: for tests and small examples.
+
+    >>> from equitutor.methods.soft import O
+    >>> round(dense_projector(O(2), Rep(1, 1, d=2), Rep(1, 1, d=2)).trace().item())
+    2
+    """
+    _check_reps(group, rep_in, rep_out)
+    return _solve(
+        rep_in.drho(group.lie), rep_out.drho(group.lie),
+        rep_in.rho(group.discrete), rep_out.rho(group.discrete),
+    )  # fmt: skip
+
+
+def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: Tensor) -> Tensor:
+    """Returns the projector onto the W with B W = W A for all generators, W row by row.
+
+    Row by row, B W is (B x 1) vec W and W A is (1 x A^T) vec W.
+    """
+    matrices_in = torch.cat([lie_in, discrete_in])
+    matrices_out = torch.cat([lie_out, discrete_out])
+    n, m = matrices_in.shape[-1], matrices_out.shape[-1]
+    eye_in, eye_out = (torch.eye(k, dtype=torch.float64) for k in (n, m))
+    if not len(matrices_in):  # the trivial group asks for nothing
+        return torch.eye(n * m, dtype=torch.float64)
+    constraint = torch.cat(
+        [
+            torch.kron(b, eye_in) - torch.kron(eye_out, a.T.contiguous())
+            for a, b in zip(matrices_in, matrices_out, strict=True)
+        ]
+    )
+    _, size, rows = torch.linalg.svd(constraint, full_matrices=False)
+    null = rows[size <= _SMALL * size.max()]
+    return null.T @ null
+
+
+@lru_cache(maxsize=4096)
+def _cast(key: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return _known[key].to(device, dtype)
+
+
+class TypedProjector:
+    """Takes the weight and the bias of a layer to the nearest equivariant ones, block by block.
+
+    Args:
+        group: the group.
+        rep_in, rep_out: feature spaces of the layer, over the base space of the group.
+
+    Raises ValueError if their dimension is not that of the group.
+
+    Source: Kim et al., 2023. Exact: the projector of a sum of types is the sum of the projectors.
+
+    >>> from equitutor.methods.soft import O
+    >>> p = TypedProjector(O(3), Rep(0, 2), Rep(0, 1))
+    >>> p.weight(torch.arange(18.0).view(3, 6)).round().int()     # multiples of the identity
+    tensor([[ 7,  0,  0, 10,  0,  0],
+            [ 0,  7,  0,  0, 10,  0],
+            [ 0,  0,  7,  0,  0, 10]], dtype=torch.int32)
+    >>> p.codim()
+    19
+    """
+
+    def __init__(self, group: MatrixGroup, rep_in: Rep, rep_out: Rep):
+        _check_reps(group, rep_in, rep_out)
+        self.group, self.rep_in, self.rep_out = group, rep_in, rep_out
+
+    def weight(self, w: Tensor) -> Tensor:
+        """Returns the nearest equivariant weight; w is (..., out, in), leading axes are seeds."""
+        check_weight(w, self.rep_in, self.rep_out)
+        return map_blocks(w, self.rep_in, self.rep_out, lambda a, b: self.block(a, b, w))
+
+    def bias(self, b: Tensor) -> Tensor:
+        """Returns the nearest invariant bias; b is (..., out)."""
+        self.rep_out.check("b", b)
+        one = Rep(1, d=self.group.d)
+        return map_blocks(
+            b[..., None], one, self.rep_out, lambda p, q: self.block(p, q, b)
+        ).squeeze(-1)
+
+    def dim(self) -> int:
+        """Returns the number of independent equivariant weights and biases."""
+        into = {**self.rep_in.counts}
+        into[0, 0] = into.get((0, 0), 0) + 1  # a bias is the weight of an input that is always 1
+        return sum(
+            n * m * round(hom_projector(self.group, a, b).trace().item())
+            for a, n in into.items()
+            for b, m in self.rep_out.counts.items()
+        )
+
+    def codim(self) -> int:
+        """Returns how many of the layer's directions, weights and biases, break the symmetry."""
+        return (self.rep_in.size + 1) * self.rep_out.size - self.dim()
+
+    def block(self, a: Type, b: Type, like: Tensor) -> Tensor:
+        """Returns the projector of one pair of types, in the dtype and on the device of `like`."""
+        hom_projector(self.group, a, b)
+        return _cast((self.group.key, a, b), like.dtype, like.device)
+
+
+def map_blocks(w: Tensor, rep_in: Rep, rep_out: Rep, matrix) -> Tensor:
+    """Returns w (..., out, in) with the matrix (..., D, D) of each pair of types on its blocks.
+
+    Args:
+        w: weights, not checked.
+        rep_in, rep_out: their feature spaces.
+        matrix: function (type in, type out) -> (D, D) or (..., D, D), on blocks row by row.
+    """
+    rows = []
+    for b, m, out_part in rep_out.parts():
+        columns = []
+        for a, n, in_part in rep_in.parts():
+            p, q = rep_out.d ** sum(b), rep_in.d ** sum(a)
+            block = w[..., out_part, in_part].unflatten(-1, (n, q)).unflatten(-3, (m, p))
+            flat = block.movedim(-3, -2).flatten(-4, -3).flatten(-2)  # (..., m n, p q)
+            flat = flat @ matrix(a, b).mT
+            block = flat.unflatten(-1, (p, q)).unflatten(-3, (m, n)).movedim(-2, -3)
+            columns.append(block.flatten(-4, -3).flatten(-2))  # (..., m p, n q)
+        rows.append(torch.cat(columns, -1))
+    return torch.cat(rows, -2)
+
+
+def check_weight(w: Tensor, rep_in: Rep, rep_out: Rep) -> None:
+    """Raises a ValueError unless w is (..., out, in)."""
+    if w.ndim < 2 or w.shape[-2:] != (rep_out.size, rep_in.size):
+        raise ValueError(f"w must be (..., {rep_out.size}, {rep_in.size}), got {tuple(w.shape)}")
+
+
+def _check_reps(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> None:
+    for name, rep in (("rep_in", rep_in), ("rep_out", rep_out)):
+        if rep.d != group.d:
+            raise ValueError(f"{name} has d = {rep.d}, but {group.name} acts on {group.d}")

@@ -1,0 +1,284 @@
+"""How strongly each symmetry is asked for: the penalty, our decoupled step, the paper's rule."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from equitutor.methods.soft.groups import check_count
+from equitutor.methods.soft.layers import ResidualTypedLinear, SoftTypedLinear
+from equitutor.methods.soft.measures import codimensions, distances, soft_layers, weights
+from equitutor.methods.soft.projectors import map_blocks
+from equitutor.methods.soft.representations import Rep, Type
+
+Params = Mapping[str, Tensor]
+
+
+def snapshot_rule(
+    distances: Tensor, strengths: Tensor, power: float = 2.0, normalize: Tensor | None = None
+) -> Tensor:
+    """Returns the new strength of each penalty: lambda (R_best / R)^power, at most the old one.
+
+    The best of the groups that take part keeps its strength; those with strength 0 keep that.
+
+    Args:
+        distances: R (..., G) of a snapshot, each >= 0; leading axes are seeds.
+        strengths: lambda (G,) or (..., G) before, each >= 0. The paper starts all of them equal.
+        power: exponent, >= 0.
+        normalize: None for the paper's rule, or what each R is divided by first, (G,) or (..., G)
+            and > 0: the `codimensions`, or the distances at the start of training.
+
+    Raises ValueError for numbers outside these ranges, NaN among them.
+
+    Source: Kim et al., 2023, as their code has it; `normalize` is ours.
+
+    >>> snapshot_rule(torch.tensor([9.0, 0.1, 0.2]), torch.tensor([0.0, 8.0, 8.0])).tolist()
+    [0.0, 8.0, 2.0]
+    """
+    for name, value in (("distances", distances), ("strengths", strengths)):
+        if not ((value >= 0) & value.isfinite()).all():
+            raise ValueError(f"{name} must be finite and >= 0, got {value.tolist()}")
+    if distances.ndim == 0 or strengths.shape[-1:] != distances.shape[-1:]:
+        raise ValueError(
+            f"strengths must have one number for each of the distances {tuple(distances.shape)}, "
+            f"got {tuple(strengths.shape)}"
+        )
+    _check_number("power", power)
+    if normalize is not None:
+        if not ((normalize > 0) & normalize.isfinite()).all():
+            raise ValueError(f"normalize must be finite and > 0, got {normalize.tolist()}")
+        distances = distances / normalize
+    taking_part = strengths > 0
+    best = distances.where(taking_part, math.inf).amin(-1, keepdim=True)
+    ratio = torch.where(distances <= best, 1.0, best / distances)  # 0 / 0 is the best one: 1
+    return torch.where(taking_part, strengths * ratio**power, torch.zeros_like(distances))
+
+
+class Snapshot:
+    """Keeps the distances from which the strengths are set, as the paper's code does.
+
+    Each time any group is nearer than in the kept vector, the whole vector is replaced, so what is
+    kept is one moment of training, and not the minimum of each group.
+
+    >>> kept = Snapshot()
+    >>> for r in ([1.0, 5.0], [2.0, 4.0], [2.0, 4.5]):
+    ...     kept.update(torch.tensor(r))
+    >>> kept.value.tolist()                                       # the minima are 1 and 4
+    [2.0, 4.0]
+    """
+
+    def __init__(self):
+        self.value: Tensor | None = None
+
+    def update(self, distances: Tensor) -> None:
+        """Looks at new distances (..., G); leading axes are seeds, each with its own snapshot."""
+        distances = distances.detach().clone()
+        if self.value is None:
+            self.value = distances
+        else:
+            better = (distances < self.value).any(-1, keepdim=True)
+            self.value = torch.where(better, distances, self.value)
+
+
+def penalty(net: nn.Module, strengths: Tensor, params: Params | None = None) -> Tensor:
+    """Returns sum_g lambda_g R_g, to be added to the loss: the paper's form; (...) over seeds.
+
+    Args:
+        net: network with soft layers.
+        strengths: lambda (G,) or (..., G).
+        params: stand in for the network's own; leading axes are seeds.
+    """
+    return (strengths * distances(net, params)).sum(-1)
+
+
+def residual_penalty(
+    net: nn.Module, residual: float = 1.0, exact: float = 1e-5, params: Params | None = None
+) -> Tensor:
+    """Returns the penalty of residual pathway priors: half the squared size of each pathway.
+
+    Args:
+        net: network with `ResidualTypedLinear` layers.
+        residual, exact: strengths for the residual and the equivariant pathway, >= 0.
+        params: stand in for the network's own; leading axes are seeds, and of the result.
+
+    Raises ValueError if the network has no such layer.
+
+    Source: Finzi, Benton, Wilson, 2021; the strengths as Kim et al. use them.
+    """
+    _check_number("residual", residual)
+    _check_number("exact", exact)
+    params = dict(net.named_parameters()) if params is None else params
+    layers = {k: m for k, m in net.named_modules() if isinstance(m, ResidualTypedLinear)}
+    if not layers:
+        raise ValueError("net must hold ResidualTypedLinear layers, got none")
+    total = 0.0
+    for name, layer in layers.items():
+        prefix = f"{name}." if name else ""
+        for strength, path in ((exact, prefix), (residual, f"{prefix}residual.")):
+            w, b = params[f"{path}weight"], params[f"{path}bias"]
+            if path == prefix:
+                w, b = layer.projector.weight(w), layer.projector.bias(b)
+            total = total + strength / 2 * (w.square().sum((-2, -1)) + b.square().sum(-1))
+    return total
+
+
+@torch.no_grad()
+def decoupled_step(
+    net: nn.Module, strengths: Tensor, lr: float, params: Params | None = None
+) -> None:
+    """Moves the soft layers towards their groups, in place: one proximal step of the penalty.
+
+    W becomes the minimum of sum_g lambda_g R_g(V) + |V - W|^2 / (2 lr) over V, which is
+    (1 + lr sum_g lambda_g (1 - P_g))^-1 W: stable for every strength.
+
+    Ours, not the paper's, which adds the penalty to the loss. Inside Adam a strong penalty sets the
+    size of every step and stops what should learn; a step of its own leaves Adam alone.
+
+    Args:
+        net: network with soft layers.
+        strengths: lambda (G,), or (seeds, G) with stacked `params`; each >= 0.
+        lr: size of the step, >= 0: the learning rate times the steps since the last call.
+        params: stand in for the network's own parameters; leading axes are seeds.
+
+    Raises ValueError for another number of strengths, or numbers outside these ranges.
+
+    Source: the idea of decoupling is that of Loshchilov and Hutter, ICLR 2019 (AdamW).
+
+    >>> from equitutor.methods.soft import O, Rep, SoftTypedLinear
+    >>> layer = SoftTypedLinear(Rep(n1=2), Rep(n1=2), [O(3)])
+    >>> before = layer.distances()
+    >>> decoupled_step(layer, torch.tensor([1.0]), lr=1.0)       # half the way: a quarter is left
+    >>> torch.allclose(layer.distances(), before / 4)
+    True
+    """
+    _check_number("lr", lr)
+    layers = list(weights(net, params))
+    groups = layers[0][0].groups
+    if strengths.ndim == 0 or strengths.shape[-1] != len(groups):
+        raise ValueError(
+            f"strengths must be (..., {len(groups)}), one a group, got {tuple(strengths.shape)}"
+        )
+    if not ((strengths >= 0) & strengths.isfinite()).all():
+        raise ValueError(f"strengths must be finite and >= 0, got {strengths.tolist()}")
+    solved: dict[tuple, Tensor] = {}  # the layers of a network share their types
+
+    def project(layer: SoftTypedLinear, rep_in: Rep, w: Tensor) -> Tensor:
+        def inverse(a: Type, b: Type) -> Tensor:
+            key = (*(group.key for group in layer.groups), a, b)
+            if key not in solved:
+                solved[key] = _shrinking([p.block(a, b, pull) for p in layer.projectors], pull)
+            return solved[key].to(w)
+
+        return map_blocks(w, rep_in, layer.rep_out, inverse)
+
+    pull = lr * strengths.double()
+    for layer, w, b in layers:
+        w.copy_(project(layer, layer.rep_in, w))
+        b.copy_(project(layer, Rep(1, d=layer.rep_in.d), b[..., None]).squeeze(-1))
+
+
+def _shrinking(blocks: Sequence[Tensor], pull: Tensor) -> Tensor:
+    """Returns (1 + sum_g pull_g (1 - P_g))^-1 of projectors P_g (D, D): (..., D, D)."""
+    eye = torch.eye(len(blocks[0]), dtype=pull.dtype, device=pull.device)
+    breaking = eye - torch.stack(list(blocks))  # (G, D, D)
+    return torch.linalg.inv(eye + torch.einsum("...g,gij->...ij", pull, breaking))
+
+
+class SoftTuning:
+    """Applies the penalties while a network trains, keeps a record, and sets the strengths once.
+
+    Call it after every step of the optimizer. With `decoupled=False` also add `penalty(params)`
+    to the loss.
+
+    Args:
+        net: network with soft layers; gives the structure, its parameters where none are passed.
+        strengths: lambda (G,) at the start. Zero for a group that only lends its types.
+        steps: length of the training, >= 1.
+        at: part of the training after which the rule is used, in (0, 1]; None: never.
+        window: part of the training before `at` in which the snapshot is kept.
+        power: exponent of the rule.
+        normalize: None for the paper's rule, "codim" or "init" (ours).
+        decoupled: use `decoupled_step` (ours) in place of the paper's penalty in the loss.
+        every: apply the decoupled step and look at the distances each so many steps, >= 1.
+
+    Attributes:
+        strengths: lambda now, (G,), or (seeds, G) after the rule.
+        record: pairs of a step and R (..., G) at this step.
+        snapshot: R that the rule used, or None before.
+
+    >>> from equitutor.methods.soft import O, Rep, SoftTypedLinear, embed_O2
+    >>> net = SoftTypedLinear(Rep(n1=2), Rep(n1=2), [O(3), embed_O2((0, 1))])
+    >>> tuning = SoftTuning(net, torch.tensor([0.0, 10.0]), steps=100)
+    >>> for step in range(100):
+    ...     tuning(step, lr=0.01)
+    >>> tuning.record[-1][1][1] < tuning.record[0][1][1]
+    tensor(True)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        strengths: Tensor | Sequence[float],
+        steps: int,
+        at: float | None = 0.6,
+        window: float = 0.1,
+        power: float = 2.0,
+        normalize: str | None = None,
+        decoupled: bool = True,
+        every: int = 5,
+    ):
+        self.net, self.steps = net, check_count("steps", steps)
+        self.strengths = torch.as_tensor(strengths, dtype=torch.float32)
+        groups = next(iter(soft_layers(net).values())).groups
+        if self.strengths.shape != (len(groups),):
+            raise ValueError(
+                f"strengths must be ({len(groups)},), got {tuple(self.strengths.shape)}"
+            )
+        if at is not None and not 0 < at <= 1:
+            raise ValueError(f"at must be None or in (0, 1], got {at!r}")
+        if not 0 <= window <= 1:
+            raise ValueError(f"window must be in [0, 1], got {window!r}")
+        if normalize not in (None, "codim", "init"):
+            raise ValueError(f"normalize must be None, 'codim' or 'init', got {normalize!r}")
+        self.at = None if at is None else max(1, round(at * steps)) - 1
+        self.first = None if at is None else max(0, self.at - round(window * steps))
+        self.power, self.normalize, self.decoupled = power, normalize, decoupled
+        self.every = check_count("every", every)
+        self.record: list[tuple[int, Tensor]] = []
+        self._kept = Snapshot()
+
+    @property
+    def snapshot(self) -> Tensor | None:
+        return self._kept.value
+
+    def penalty(self, params: Params | None = None) -> Tensor:
+        """Returns the paper's penalty, with gradients: (...) over seeds."""
+        return penalty(self.net, self.strengths.to(_device(self.net, params)), params)
+
+    def __call__(self, step: int, params: Params | None = None, lr: float = 1.0) -> None:
+        """Does what is due after step `step`, counted from 0, made with learning rate `lr`."""
+        due = step % self.every == 0
+        if due or step == self.at:
+            with torch.no_grad():
+                self.record.append((step, distances(self.net, params)))
+            if self.at is not None and self.first <= step <= self.at:
+                self._kept.update(self.record[-1][1])
+        if step == self.at:
+            by = {"codim": codimensions(self.net), "init": self.record[0][1], None: None}
+            by = by[self.normalize]
+            old = self.strengths.to(self.snapshot)
+            by = None if by is None else by.to(old)
+            self.strengths = snapshot_rule(self.snapshot, old, self.power, by)
+        if due and self.decoupled:
+            strengths = self.strengths.to(_device(self.net, params))
+            decoupled_step(self.net, strengths, lr * self.every, params)
+
+
+def _device(net: nn.Module, params: Params | None) -> torch.device:
+    return next(iter((params or dict(net.named_parameters())).values())).device
+
+
+def _check_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")

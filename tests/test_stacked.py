@@ -1,0 +1,146 @@
+"""Many seeds at once: each must end where it would end alone."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.testing import assert_close
+
+from equitutor.stacked import fit_stacked
+from equitutor.training import Batches, fit
+
+
+def data(n=60):
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return x, 30 * x.prod(1, keepdim=True)  # large targets, so that gradients get clipped
+
+
+def network():
+    return nn.Sequential(nn.Linear(3, 16), nn.SiLU(), nn.Linear(16, 1)).double()
+
+
+SEEDS = [0, 3, 5]
+quiet = {"progress": False}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_seed_ends_where_it_ends_alone(shared):
+    x, y = data()
+    of = [Batches(x, y, 20, seed=0 if shared else s) for s in SEEDS]
+    stack = fit_stacked(network, SEEDS, of[0] if shared else of, mse_loss, 60, lr=0.01, **quiet)
+    for seed, batches, model, history in zip(SEEDS, of, stack.models, stack.histories, strict=True):
+        torch.manual_seed(seed)
+        alone = network()
+        expected = fit(alone, batches, mse_loss, 60, lr=0.01, progress=False)
+        assert_close(torch.tensor(history.loss), torch.tensor(expected.loss))
+        for p, q in zip(model.parameters(), alone.parameters(), strict=True):
+            assert_close(p, q, atol=1e-8, rtol=1e-6)
+        assert not model.training
+        assert len(history.loss) == 60
+    first, second = (m(x) for m in stack.models[:2])
+    assert not torch.allclose(first, second)
+
+
+def test_one_norm_for_all_seeds_would_be_something_else(monkeypatch):
+    """The broken twin: a seed must not be slowed down by the gradients of another one."""
+
+    def together(params, most):
+        nn.utils.clip_grad_norm_(list(params.values()), most)
+
+    batches = Batches(*data(), 20)
+    right = fit_stacked(network, SEEDS, batches, mse_loss, 30, lr=0.01, **quiet)
+    monkeypatch.setattr("equitutor.stacked._clip", together)
+    wrong = fit_stacked(network, SEEDS, batches, mse_loss, 30, lr=0.01, **quiet)
+    assert not torch.allclose(right.models[0][0].weight, wrong.models[0][0].weight, atol=1e-6)
+
+
+def test_penalty_and_tune():
+    x, y = data()
+    batches = Batches(x, y, 20)
+    calls = []
+
+    def tune(step, params, lr):
+        calls.append((step, lr, params["0.weight"].shape))
+        with torch.no_grad():
+            params["0.bias"].fill_(7.0)
+
+    def heavy(params):
+        return torch.tensor([0.0, 1e3, 0.0]) * params["2.weight"].square().sum((1, 2))
+
+    stack = fit_stacked(network, SEEDS, batches, mse_loss, 30, 0.01, 0.0, heavy, tune, **quiet)
+    plain = fit_stacked(network, SEEDS, batches, mse_loss, 30, 0.01, 0.0, None, tune, **quiet)
+    assert all(model[0].bias.eq(7).all() for model in stack.models)
+    assert calls[0] == (0, pytest.approx(0.01 / 3), (3, 16, 3))
+    assert [step for step, *_ in calls[:30]] == list(range(30))
+    sizes = [m[2].weight.norm() / p[2].weight.norm() for m, p in zip(stack.models, plain.models, strict=True)]  # fmt: skip
+    assert sizes[0] == sizes[2] == 1  # the penalty of one seed is no business of another
+    assert sizes[1] < 0.9
+    assert_close(stack.histories[1].loss[0], plain.histories[1].loss[0])  # the loss alone
+
+
+class WithTable(nn.Module):
+    """A network with one buffer that all seeds share, and one that differs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1).double()
+        self.register_buffer("order", torch.tensor([2, 0, 1]), persistent=False)
+        self.register_buffer("shift", torch.rand(1).double())
+
+    def forward(self, x):
+        return self.layer(x.index_select(-1, self.order)) + self.shift
+
+
+def test_buffers():
+    batches = Batches(*data(), 20)
+    stack = fit_stacked(WithTable, SEEDS, batches, mse_loss, 10, **quiet)
+    torch.manual_seed(SEEDS[1])
+    alone = WithTable()
+    fit(alone, batches, mse_loss, 10, progress=False)
+    assert_close(stack.models[1].shift, alone.shift)
+    assert_close(stack.models[1].layer.weight, alone.layer.weight)
+
+
+def test_the_same_seeds_give_the_same_networks_and_leave_the_random_state_alone():
+    batches = Batches(*data(), 20)
+    before = torch.get_rng_state()
+    runs = [fit_stacked(network, SEEDS, batches, mse_loss, 10, **quiet) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert runs[0].histories[2].loss == runs[1].histories[2].loss
+
+
+def test_a_run_that_diverges_names_the_seed():
+    x, y = data()
+
+    def poisoned(seed):
+        batches = Batches(x, y, 20)
+        return lambda step: (
+            x[:20] * (math.nan if seed == 3 and step == 4 else 1),
+            batches(step)[1],
+        )
+
+    with pytest.raises(FloatingPointError, match="the loss of seed 3 was nan at step 4"):
+        fit_stacked(network, SEEDS, [poisoned(s) for s in SEEDS], mse_loss, 10, **quiet)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds must be different ints >= 0"),
+        ({"seeds": [1, 1]}, "seeds must be different"),
+        ({"seeds": [True]}, "seeds must be different ints"),
+        ({"steps": 0}, "steps must be an int >= 1, got 0"),
+        ({"steps": True}, "steps must be an int"),
+        ({"lr": math.nan}, "lr must be positive and finite"),
+        ({"batches": [Batches(*data(), 20)]}, "batches must be one a seed, 3, got 1"),
+        ({"loss": lambda p, y: (p - y).square()}, "loss must return a scalar"),
+        ({"make_model": lambda: nn.BatchNorm1d(3)}, "without running statistics"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"make_model": network, "seeds": SEEDS, "batches": Batches(*data(), 20),
+                 "loss": mse_loss, "steps": 2, **quiet}  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        fit_stacked(**(arguments | change))
