@@ -1,0 +1,175 @@
+"""Ideal shifts and rotations of band-limited maps, and how far a network is from following them.
+
+Maps are periodic here. An even size has a bin at its Nyquist frequency, whose phase a real map does
+not tell: it can't be shifted by a fraction of a pixel, so it is dropped, or left in its place.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from equitutor.methods.alias_free.arguments import check_maps, check_number
+
+__all__ = ["band_limit", "disc_mask", "eq_psnr", "ideal_rotate", "ideal_shift", "relative_error"]
+
+
+def ideal_shift(x: Tensor, shift: tuple[float, float], keep_nyquist: bool = False) -> Tensor:
+    """Returns the maps moved by `shift` = (down, right) pixels, any real numbers, around a torus.
+
+    Args:
+        x: maps (B, C, H, W), floating.
+        shift: (dy, dx) in pixels.
+        keep_nyquist: leave the Nyquist bin where it is instead of dropping it. Then nothing is
+            lost, but only the other frequencies move.
+
+    Raises:
+        ValueError: `x` is not floating maps, or a shift is not a finite number.
+
+    >>> x = torch.zeros(1, 1, 5, 5); x[..., 2, 2] = 1
+    >>> torch.allclose(ideal_shift(x, (1, -2)), x.roll((1, -2), (2, 3)), atol=1e-6)
+    True
+    """
+    check_maps(x)
+    if not isinstance(shift, tuple | list) or len(shift) != 2:
+        raise ValueError(f"shift must be two numbers (down, right), got {shift!r}")
+    for axis, s in zip((-2, -1), shift, strict=True):
+        x = _slide(x, x.new_tensor(check_number(s, "shift")), axis, keep_nyquist)
+    return x
+
+
+def ideal_rotate(x: Tensor, angle: float, keep_nyquist: bool = True) -> Tensor:
+    """Returns the maps turned counter-clockwise on the screen by `angle` degrees about the center.
+
+    Quarter turns move pixels exactly; what remains, at most 45 degrees, is three shears, each an
+    `ideal_shift` of every row or column by its own amount. A shear loses nothing, so white noise
+    stays white. Inside the disc of `disc_mask` this is a rotation of what is band-limited; pixels
+    that leave the square come in on the other side.
+
+    Args:
+        x: square maps (B, C, n, n), floating.
+        angle: degrees.
+        keep_nyquist: as in `ideal_shift`.
+
+    Raises:
+        ValueError: `x` is not floating maps or not square, or the angle is not finite.
+
+    Source: Unser, Thevenaz, Yaroslavsky 1995, rotation by three shears.
+
+    >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> ideal_rotate(x, 90)[0, 0].tolist()
+    [[2.0, 4.0], [1.0, 3.0]]
+    """
+    check_maps(x)
+    n = x.shape[-1]
+    if x.shape[-2] != n:
+        raise ValueError(f"x must be square, got {x.shape[-2]} x {n}")
+    angle = check_number(angle, "angle")
+    turns = round(angle / 90)
+    x = torch.rot90(x, turns % 4, (-2, -1))
+    rest = math.radians(angle - 90 * turns)
+    if rest == 0:
+        return x
+    center = torch.arange(n, dtype=x.dtype, device=x.device) - (n - 1) / 2
+    row_shift, column_shift = math.tan(rest / 2) * center, -math.sin(rest) * center
+    # Counter-clockwise with rows counted downward: a row below the center first moves right.
+    x = _slide(x, row_shift[:, None], -1, keep_nyquist)
+    x = _slide(x, column_shift, -2, keep_nyquist)
+    return _slide(x, row_shift[:, None], -1, keep_nyquist)
+
+
+def _slide(x: Tensor, shift: Tensor, axis: int, keep_nyquist: bool) -> Tensor:
+    """Returns `x` moved along `axis` by `shift`, which broadcasts against the other axis."""
+    n = x.shape[axis]
+    k = torch.arange(n // 2 + 1, dtype=x.dtype, device=x.device)
+    k = k[:, None] if axis == -2 else k
+    phase = -2 * math.pi / n * k * shift
+    factor = torch.polar(torch.ones_like(phase), phase)
+    if n % 2 == 0:
+        last = k == n // 2
+        factor = torch.where(last, torch.full_like(factor, float(keep_nyquist)), factor)
+    return torch.fft.irfft(torch.fft.rfft(x, dim=axis) * factor, n=n, dim=axis)
+
+
+def band_limit(x: Tensor, radius: float = 0.99) -> Tensor:
+    """Returns the maps without frequencies outside a disc, so that they can be moved losslessly.
+
+    Args:
+        x: maps (B, C, H, W), floating.
+        radius: of the disc, as a share of the Nyquist frequency, in (0, 1.5].
+
+    Raises:
+        ValueError: an argument outside these.
+
+    >>> x = torch.randn(1, 1, 8, 8)
+    >>> torch.allclose(band_limit(band_limit(x, 0.8), 0.8), band_limit(x, 0.8), atol=1e-6)
+    True
+    """
+    check_maps(x)
+    check_number(radius, "radius", 1e-6, 1.5)
+    f_y = torch.fft.fftfreq(x.shape[-2], dtype=x.dtype, device=x.device)[:, None]
+    f_x = torch.fft.fftfreq(x.shape[-1], dtype=x.dtype, device=x.device)
+    keep = f_y.square() + f_x.square() <= (0.5 * radius) ** 2
+    return torch.fft.ifft2(torch.fft.fft2(x) * keep).real
+
+
+def disc_mask(n: int, radius: float = 0.4) -> Tensor:
+    """Returns which pixels of an n x n map lie within `radius * n` of its center, bool (n, n).
+
+    >>> disc_mask(4, 0.25).int().tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    """
+    check_number(radius, "radius", 0, 1)
+    x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+    return x[:, None].square() + x.square() <= (radius * n) ** 2
+
+
+def relative_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
+    """Returns |a - b| / |b| in the Euclidean norm, over the pixels of `mask` if given.
+
+    >>> relative_error(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]))
+    1.0
+    """
+    if mask is not None:
+        a, b = a[..., mask], b[..., mask]
+    return ((a - b).double().norm() / b.double().norm()).item()
+
+
+@torch.no_grad()
+def eq_psnr(
+    f: Callable[[Tensor], Tensor],
+    transform: Callable[[Tensor], Tensor],
+    x: Tensor,
+    mask: Tensor | None = None,
+) -> float:
+    """Returns how well `f` follows `transform`, in dB: higher is better, inf is exact.
+
+    EQ = 10 log10(2^2 / mean |f(T x) - T f(x)|^2), for images with values in [-1, 1].
+
+    Args:
+        f: function of maps (B, C, H, W) to maps on which `transform` works, too.
+        transform: a shift or rotation of maps.
+        x: maps; band-limit them first, all models with the same radius.
+        mask: bool, the pixels of f's maps to compare, (H, W); all, if None.
+
+    Raises:
+        ValueError: `x` is not floating maps, f changes shapes, or `mask` leaves no pixel.
+
+    Source: the EQ-T and EQ-R of Karras et al. 2021 (arXiv 2106.12423).
+
+    >>> x = torch.rand(2, 1, 8, 8)
+    >>> eq_psnr(torch.tanh, lambda x: x.roll(3, -1), x)
+    inf
+    """
+    check_maps(x)
+    a, b = f(transform(x)), transform(f(x))
+    if a.shape != b.shape:
+        raise ValueError(f"f must keep shapes, got {tuple(a.shape)} and {tuple(b.shape)}")
+    error = (a - b).double().square()
+    if mask is not None:
+        error = error[..., mask.to(error.device)]
+    if error.numel() == 0:
+        raise ValueError("mask must leave at least one pixel")
+    error = error.mean().item()
+    return math.inf if error == 0 else 10 * math.log10(4 / error)

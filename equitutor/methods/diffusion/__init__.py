@@ -1,0 +1,57 @@
+"""Diffusion models with a resampler of choice (Anjum, arXiv 2411.09174).
+
+`resamplers` are the pairs that change the rate, `unet` the one network they go into, `process` the
+chain of noise and its reverse, `rotation` turns images on the way, `average` keeps smooth weights,
+`fidelity` compares generated with real images.
+"""
+
+from equitutor.methods.diffusion.average import EMA
+from equitutor.methods.diffusion.fidelity import (
+    FeatureNet,
+    bootstrap_interval,
+    features,
+    fid,
+    inception_scores,
+    kid,
+)
+from equitutor.methods.diffusion.process import Diffusion
+from equitutor.methods.diffusion.resamplers import (
+    RESAMPLERS,
+    KernelDown,
+    KernelUp,
+    filtered,
+    resampling_pair,
+)
+from equitutor.methods.diffusion.rotation import (
+    RotationPlan,
+    border_level,
+    calibrate,
+    conjugated,
+    group_averaged,
+    realized_angles,
+)
+from equitutor.methods.diffusion.unet import UNet, time_code
+
+__all__ = [
+    "EMA",
+    "RESAMPLERS",
+    "Diffusion",
+    "FeatureNet",
+    "KernelDown",
+    "KernelUp",
+    "RotationPlan",
+    "UNet",
+    "bootstrap_interval",
+    "border_level",
+    "calibrate",
+    "conjugated",
+    "features",
+    "fid",
+    "filtered",
+    "group_averaged",
+    "inception_scores",
+    "kid",
+    "realized_angles",
+    "resampling_pair",
+    "time_code",
+]

@@ -1,0 +1,217 @@
+"""The diffusion process: add noise by a schedule, predict it, take it away step by step."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equitutor.methods.diffusion.rotation import RotationPlan
+
+__all__ = ["Diffusion"]
+
+COSINE_END = 0.996  # at 1 nothing is left of the image, and an estimate of it divides by zero
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+class Diffusion:
+    """A chain x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise with t = 0 ... steps - 1, and its reverse.
+
+    Args:
+        schedule: "linear" (variances from 1e-4 to 0.02, scaled so that other numbers of steps end
+            at the same noise) or "cosine" (cut off where as little of the image is left as there).
+        steps: length T of the chain.
+        predict: what a model's output means. "noise", as in the paper; or "velocity",
+            sqrt(a_t) noise - sqrt(1 - a_t) x_0, which small models learn faster: where nearly all
+            is noise, an error in the noise is a much larger one in the image.
+
+    `alpha_bar` holds a_t, float64 (T,). Every random number is drawn from the generator that is
+    passed in, on the CPU, so the same seed gives the same images.
+
+    Raises:
+        ValueError: another schedule or prediction, or steps < 1.
+
+    Source: Ho et al. 2020 (arXiv 2006.11239), Nichol and Dhariwal 2021, Song et al. 2021;
+        velocity: Salimans and Ho 2022.
+
+    >>> Diffusion("cosine").alpha_bar[-1] < 1e-4
+    tensor(True)
+    """
+
+    def __init__(self, schedule: str = "cosine", steps: int = 1000, predict: str = "noise"):
+        if type(steps) is not int or steps < 1:
+            raise ValueError(f"steps must be an int >= 1, got {steps!r}")
+        self.steps = steps
+        if schedule == "linear":
+            scale = 1000 / steps
+            beta = torch.linspace(1e-4 * scale, 0.02 * scale, steps, dtype=torch.float64)
+            beta = beta.clamp(max=0.999)
+        elif schedule == "cosine":
+            time = torch.linspace(0, COSINE_END, steps + 1, dtype=torch.float64)
+            level = torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
+            beta = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+        else:
+            raise ValueError(f"schedule must be 'linear' or 'cosine', got {schedule!r}")
+        if predict not in ("noise", "velocity"):
+            raise ValueError(f"predict must be 'noise' or 'velocity', got {predict!r}")
+        self.schedule, self.predict = schedule, predict
+        self.alpha_bar = torch.cumprod(1 - beta, 0)
+
+    def _level(self, t: Tensor | int, x: Tensor) -> Tensor:
+        """Returns a_t as `x` is, (B, 1, 1, 1) or (1, 1, 1, 1); one for t = -1."""
+        t = torch.as_tensor(t).cpu().reshape(-1)
+        if t.is_floating_point() or t.min() < -1 or t.max() >= self.steps:
+            raise ValueError(f"t must be integers in -1 ... {self.steps - 1}, got {t.tolist()[:8]}")
+        levels = torch.cat([self.alpha_bar, self.alpha_bar.new_ones(1)])  # index -1 is the last
+        return levels[t].to(x).view(-1, 1, 1, 1)
+
+    def add_noise(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
+        """Returns x_t for images x0 (B, C, H, W), steps t () or (B,), and noise of x0's shape.
+
+        >>> x0 = torch.ones(1, 1, 2, 2)
+        >>> torch.equal(Diffusion().add_noise(x0, -1, torch.zeros_like(x0)), x0)
+        True
+        """
+        level = self._level(t, x0)
+        return level.sqrt() * x0 + (1 - level).sqrt() * noise
+
+    def noise_in(self, model: Denoiser, x: Tensor, t: Tensor) -> Tensor:
+        """Returns the noise that `model` finds in `x` (B, C, H, W) at steps t (B,)."""
+        out = model(x, t)
+        if self.predict == "noise":
+            return out
+        level = self._level(t, x)
+        return level.sqrt() * out + (1 - level).sqrt() * x
+
+    def estimate(self, x: Tensor, t: Tensor | int, noise: Tensor, clip: float | None = None):
+        """Returns the x_0 that `x` at step t comes from if `noise` is in it, clipped to +-clip."""
+        level = self._level(t, x)
+        x0 = (x - (1 - level).sqrt() * noise) / level.sqrt()
+        return x0 if clip is None else x0.clamp(-clip, clip)
+
+    def loss(self, model: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the mean squared error of the model's output, a scalar, at random steps."""
+        t = torch.randint(self.steps, (len(x0),), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        out = model(self.add_noise(x0, t, noise), t.to(x0.device))
+        if self.predict == "noise":
+            return F.mse_loss(out, noise)
+        level = self._level(t, x0)
+        return F.mse_loss(out, level.sqrt() * noise - (1 - level).sqrt() * x0)
+
+    def step(
+        self,
+        x: Tensor,
+        t: int,
+        to: int,
+        noise: Tensor,
+        fresh: Tensor | None = None,
+        eta: float = 1.0,
+        clip: float | None = None,
+    ) -> Tensor:
+        """Returns x at step `to` < t from x at step t and the noise predicted in it.
+
+        With eta = 0 this is DDIM, without fresh noise. With eta = 1 it is DDPM's posterior, also
+        when steps are left out.
+
+        Args:
+            x, noise, fresh: (B, C, H, W); `fresh` is needed where eta > 0.
+            t: step of `x`. to: -1 ... t - 1; -1 is the clean image.
+            eta: share of the fresh noise, in [0, 1].
+            clip: bound on the estimate of the clean image.
+
+        Raises:
+            ValueError: `to` is not below t, eta outside [0, 1], or `fresh` is missing.
+        """
+        if not -1 <= to < t:
+            raise ValueError(f"to must be in -1 ... {t - 1}, got {to!r}")
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {eta!r}")
+        if eta > 0 and fresh is None and to >= 0:
+            raise ValueError("fresh must be noise of x's shape where eta > 0, got None")
+        now, then = self._level(t, x), self._level(to, x)
+        x0 = self.estimate(x, t, noise, clip)
+        if clip is not None:  # the noise that belongs to the clipped estimate
+            noise = (x - now.sqrt() * x0) / (1 - now).sqrt()
+        sigma = eta * ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+        y = then.sqrt() * x0 + (1 - then - sigma.square()).clamp_min(0).sqrt() * noise
+        return y if eta == 0 or to < 0 else y + sigma * fresh
+
+    def ddim_step(self, x: Tensor, t: int, to: int, noise: Tensor) -> Tensor:
+        """Returns `step` without fresh noise: the same start gives the same image."""
+        return self.step(x, t, to, noise, eta=0.0)
+
+    def ddpm_step(self, x: Tensor, t: int, noise: Tensor, fresh: Tensor) -> Tensor:
+        """Returns x at step t - 1, drawn from the posterior that belongs to the predicted noise."""
+        return self.step(x, t, t - 1, noise, fresh)
+
+    def times(self, steps: int) -> list[int]:
+        """Returns `steps` numbers of steps, evenly from T - 1 down to 0, and then -1.
+
+        >>> Diffusion(steps=1000).times(3)
+        [999, 500, 0, -1]
+        """
+        if type(steps) is not int or not 1 <= steps <= self.steps:
+            raise ValueError(f"steps must be an int in 1 ... {self.steps}, got {steps!r}")
+        if steps == 1:
+            return [self.steps - 1, -1]
+        numbers = torch.linspace(self.steps - 1, 0, steps, dtype=torch.float64)
+        return [*numbers.round().long().tolist(), -1]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model: Denoiser,
+        shape: tuple[int, int, int, int],
+        steps: int = 50,
+        eta: float = 0.0,
+        rotate: RotationPlan | None = None,
+        clip: float | None = 1.0,
+        generator: torch.Generator | None = None,
+        start: Tensor | None = None,
+        trace: list | None = None,
+    ) -> Tensor:
+        """Returns images (B, C, H, W) made from noise.
+
+        Args:
+            model: function (x, t) to what `predict` says.
+            shape: of the result.
+            steps: how many of the chain's steps are taken; all of them with eta = 1 is DDPM.
+            eta: 0 for DDIM, 1 for DDPM.
+            rotate: turns the image a little after each step, as the plan says.
+            clip: bound on each estimate of the clean image, 1 for images in [-1, 1]; None for none.
+            generator: source of all noise; one of seed 0, if None.
+            start: first noise, of `shape`; drawn, if None.
+            trace: a list that gets x after each step.
+
+        Raises:
+            ValueError: an argument outside these.
+
+        Source: Anjum 2024 (arXiv 2411.09174) for the rotation.
+
+        >>> chain, gray = Diffusion(), torch.zeros(1, 1, 4, 4)
+        >>> knows = lambda x, t: x / (1 - chain.alpha_bar[t[0]]).sqrt()  # that images are gray
+        >>> torch.allclose(chain.sample(knows, (1, 1, 4, 4), steps=5), gray, atol=1e-5)
+        True
+        """
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        if start is not None and tuple(start.shape) != tuple(shape):
+            raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
+        x = torch.randn(shape, generator=generator) if start is None else start
+        times = self.times(steps)
+        turns = [0.0] * steps if rotate is None else rotate.increments(steps)
+        total = 0.0
+        for t, to, turn in zip(times, times[1:], turns, strict=False):
+            noise = self.noise_in(model, x, torch.full((len(x),), t, device=x.device))
+            fresh = None
+            if eta > 0:
+                fresh = torch.randn(shape, generator=generator).to(x)
+                if rotate is not None and rotate.turn_noise and total:
+                    fresh = rotate.rotate(fresh, total)
+            x = self.step(x, t, to, noise, fresh, eta, clip)
+            if turn:
+                x, total = rotate.rotate(x, turn), total + turn
+            if trace is not None:
+                trace.append(x)
+        return x

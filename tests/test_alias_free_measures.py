@@ -1,0 +1,176 @@
+"""Ideal shifts and rotations, the measure of equivariance, and filtered activations."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from equitutor.methods.alias_free import (
+    FilteredAct,
+    band_limit,
+    disc_mask,
+    eq_psnr,
+    ideal_rotate,
+    ideal_shift,
+    relative_error,
+)
+
+patient = settings(deadline=None, max_examples=25)
+SHIFT = (0.37, 0.21)  # not a half: that is a whole pixel of the fine grid, and always passes
+
+
+def noise(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@patient
+@given(st.sampled_from([7, 8, 15, 16]), st.floats(-9, 9), st.floats(-9, 9))
+def test_shifts_add_up(n, a, b):
+    x = band_limit(noise(1, 2, n, n), 0.99)
+    assert_close(ideal_shift(ideal_shift(x, (a, b)), (b, -a)), ideal_shift(x, (a + b, b - a)))
+    assert_close(ideal_shift(x, (3, -2)), x.roll((3, -2), (2, 3)))
+
+
+def test_a_shift_moves_a_plane_wave():
+    i = torch.arange(16).double()
+    rows = lambda down: torch.cos(6 * math.pi / 16 * (i - down))
+    wave = lambda down: rows(down)[:, None].expand(1, 1, 16, 16)
+    assert_close(ideal_shift(wave(0), (0.37, 5.3)), wave(0.37))
+
+
+def test_the_nyquist_bin_is_dropped_or_kept():
+    x = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 8, 8)
+    assert ideal_shift(x, SHIFT).abs().max() < 1e-6
+    assert_close(ideal_shift(x, SHIFT, keep_nyquist=True), x)
+
+
+@pytest.mark.parametrize("degrees", [10, 30, 45, 61, -100])
+def test_a_rotation_turns_a_plane_wave_counter_clockwise(degrees):
+    n, f = 33, 0.15
+    x = torch.arange(n).double() - (n - 1) / 2
+    envelope = torch.exp(-(x**2 + x[:, None] ** 2) / 30)
+
+    def wave(phi):  # up on the screen is toward smaller rows
+        phi = math.radians(phi)
+        along = x * math.cos(phi) - x[:, None] * math.sin(phi)
+        return (torch.cos(2 * math.pi * f * along) * envelope)[None, None]
+
+    turned = ideal_rotate(wave(0), degrees)
+    assert relative_error(turned, wave(degrees)) < 1e-3
+    assert relative_error(turned, wave(-degrees)) > 0.3  # broken twin: the other way round
+
+
+@patient
+@given(st.floats(-200, 200), st.sampled_from([8, 9, 16]))
+def test_a_rotation_loses_no_energy_when_the_nyquist_bin_is_kept(degrees, n):
+    x = noise(1, 1, n, n)
+    assert ideal_rotate(x, degrees).square().sum().item() == pytest.approx(x.square().sum().item())
+
+
+def test_bilinear_rotation_is_the_broken_twin_of_that():
+    from equitutor.actions import rotate_images
+
+    x, y = noise(64, 1, 16, 16), noise(64, 1, 16, 16)
+    mask = disc_mask(16)
+    for _ in range(40):
+        x, y = ideal_rotate(x, 2.25), rotate_images(y, 2.25)
+    assert x[..., mask].var() > 0.9
+    assert y[..., mask].var() < 0.3
+
+
+def test_quarter_turns_are_exact_and_zero_changes_nothing():
+    x = noise(2, 1, 8, 8)
+    assert torch.equal(ideal_rotate(x, 0), x)
+    for k in range(-3, 6):
+        assert torch.equal(ideal_rotate(x, 90 * k), x.rot90(k, (-2, -1)))
+
+
+def test_eq_psnr_is_the_definition_and_sees_what_breaks():
+    x = noise(4, 1, 8, 8).clamp(-1, 1)
+    roll = lambda x: x.roll((1, 0), (2, 3))
+    assert eq_psnr(torch.tanh, roll, x) == math.inf
+    position = torch.zeros(8, 8).double()
+    position[0, 0] = 0.5
+    error = 2 * 0.25 / 64  # at two pixels
+    expected = 10 * math.log10(4 / error)
+    assert eq_psnr(lambda x: x + position, roll, x) == pytest.approx(expected)
+    assert eq_psnr(lambda x: x + position, roll, x, disc_mask(8, 0.3)) == math.inf
+
+
+def test_mask_and_band():
+    assert disc_mask(16).sum() < 256 * math.pi * 0.17
+    x = noise(1, 1, 16, 16)
+    low = band_limit(x, 0.5)
+    spectrum = torch.fft.fft2(low).abs()
+    assert spectrum[..., 0, 5:12].max() < 1e-9 < spectrum[..., 0, 4].max()
+    assert_close(low.rot90(1, (-2, -1)), band_limit(x.rot90(1, (-2, -1)), 0.5))
+
+
+def commuting_error(f, band=0.95, shift=SHIFT):
+    x = band_limit(noise(4, 2, 32, 32), band)
+    return relative_error(f(ideal_shift(x, shift)), ideal_shift(f(x), shift))
+
+
+@pytest.mark.parametrize(
+    ("degree", "factor", "exact"),
+    [(2, 2, True), (3, 2, True), (4, 2, False), (4, 4, True), (7, 4, True), (8, 4, False)],
+)
+def test_polynomials_are_exact_up_to_twice_the_factor(degree, factor, exact):
+    act = FilteredAct(lambda x: x**degree, factor, "ideal", "circular")
+    error = commuting_error(act)
+    assert (error < 1e-11) == exact
+    assert exact or error > 1e-8
+    assert commuting_error(lambda x: x**degree) > 0.1  # broken twin: without the filter
+
+
+def test_smooth_functions_come_close_and_kinks_do_not():
+    ideal = lambda act, factor: commuting_error(FilteredAct(act, factor, "ideal", "circular"))
+    assert commuting_error(F.gelu) > 0.3
+    assert ideal(F.gelu, 2) < 0.015
+    assert ideal(F.gelu, 4) < 1e-4
+    assert 0.02 < ideal(torch.relu, 2) < 0.06
+    assert ideal(torch.relu, 4) > 1e-3
+    assert commuting_error(FilteredAct(boundary="circular")) < 0.16
+
+
+def test_half_a_pixel_is_no_test():
+    act = FilteredAct(torch.relu, 2, "ideal", "circular")
+    assert commuting_error(act, shift=(0.5, 0.5)) < 1e-12 < 1e-2 < commuting_error(act)
+
+
+def test_filtered_act_has_a_gradient_and_no_state():
+    act = FilteredAct(F.gelu)
+    assert torch.autograd.gradcheck(act, noise(1, 1, 4, 4).requires_grad_())
+    assert not act.state_dict() and not list(act.parameters())
+
+
+def test_bad_arguments_are_refused():
+    x = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="shift must be two numbers"):
+        ideal_shift(x, 1.0)
+    for value in (float("nan"), True, "1"):
+        with pytest.raises(ValueError, match="shift must be a finite number"):
+            ideal_shift(x, (value, 0))
+        with pytest.raises(ValueError, match="angle must be a finite number"):
+            ideal_rotate(x, value)
+        with pytest.raises(ValueError, match="radius must be a finite number"):
+            band_limit(x, value)
+        with pytest.raises(ValueError, match="radius must be a finite number"):
+            disc_mask(4, value)
+    with pytest.raises(ValueError, match="x must be square"):
+        ideal_rotate(torch.zeros(1, 1, 4, 6), 10)
+    for call in (ideal_shift, ideal_rotate):
+        with pytest.raises(ValueError, match="floating-point maps"):
+            call(torch.zeros(4, 4), (0, 0) if call is ideal_shift else 0)
+    with pytest.raises(ValueError, match="f must keep shapes"):
+        eq_psnr(lambda x: x[..., : x.shape[-1] // 2], lambda x: F.pad(x, (1, 1)), x)
+    with pytest.raises(ValueError, match="at least one pixel"):
+        eq_psnr(torch.tanh, lambda x: x, x, torch.zeros(4, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="act must be callable"):
+        FilteredAct("gelu")
+    with pytest.raises(ValueError, match="factor must be 2 or 4"):
+        FilteredAct(F.gelu, 8)

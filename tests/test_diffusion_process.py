@@ -1,0 +1,260 @@
+"""The chain and its reverse: formulas, reproducibility, and what a rotation on the way does."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from equitutor.methods.alias_free import ideal_rotate
+from equitutor.methods.diffusion import (
+    EMA,
+    Diffusion,
+    RotationPlan,
+    border_level,
+    calibrate,
+    conjugated,
+    group_averaged,
+    realized_angles,
+)
+
+patient = settings(deadline=None, max_examples=20)
+CHAIN = Diffusion("cosine", 100)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gaussian(spread=0.5):
+    """Returns the best denoiser for independent Gaussian pixels: equivariant to quarter turns."""
+
+    def denoise(x, t):
+        a = CHAIN.alpha_bar[t].view(-1, 1, 1, 1).to(x)
+        return (1 - a).sqrt() / (a * spread**2 + 1 - a) * x
+
+    return denoise
+
+
+def upright(x, t):
+    """A denoiser that knows where up is."""
+    return gaussian()(x, t) * torch.linspace(0.2, 1, x.shape[-2], dtype=x.dtype)[:, None]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("steps", [50, 1000])
+def test_schedules_fall_from_image_to_noise(schedule, steps):
+    level = Diffusion(schedule, steps).alpha_bar
+    assert level.shape == (steps,)
+    assert (level.diff() < 0).all()
+    assert level[0] > 0.95
+    assert 1e-6 < level[-1] < 1e-3
+
+
+def test_linear_is_the_papers():
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    assert_close(Diffusion("linear").alpha_bar, torch.cumprod(1 - beta, 0))
+
+
+def test_noise_goes_in_and_comes_out():
+    x0, e = noise(3, 1, 4, 4), noise(3, 1, 4, 4, seed=1)
+    t = torch.tensor([0, 40, 99])
+    x = CHAIN.add_noise(x0, t, e)
+    assert_close(CHAIN.estimate(x, t, e), x0)
+    assert CHAIN.estimate(x, t, e, clip=0.5).abs().max() == 0.5
+    assert_close(
+        CHAIN.step(CHAIN.add_noise(x0, 70, e), 70, 30, e, eta=0), CHAIN.add_noise(x0, 30, e)
+    )
+
+
+@pytest.mark.parametrize("t", [1, 50, 99])
+def test_ddpm_step_is_the_posterior(t):
+    """Against the mean and variance as Ho et al. write them."""
+    x, e, z = noise(1, 1, 4, 4), noise(1, 1, 4, 4, seed=1), noise(1, 1, 4, 4, seed=2)
+    now, then = CHAIN.alpha_bar[t], CHAIN.alpha_bar[t - 1]
+    alpha = now / then
+    beta = 1 - alpha
+    mean = (x - beta / (1 - now).sqrt() * e) / alpha.sqrt()
+    variance = (1 - then) / (1 - now) * beta
+    assert_close(CHAIN.ddpm_step(x, t, e, z), mean + variance.sqrt() * z)
+    assert (CHAIN.ddim_step(x, t, t - 1, e) - mean).abs().max() > 1e-6
+
+
+def test_samples_of_the_best_denoiser_have_the_spread_of_the_data():
+    for eta in (0.0, 1.0):
+        x = CHAIN.sample(gaussian(), (500, 1, 4, 4), 100, eta, clip=None)
+        assert x.std().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_velocity_and_noise_say_the_same():
+    other = Diffusion("cosine", 100, predict="velocity")
+    denoise = gaussian()
+
+    def velocity(x, t):
+        a = CHAIN.alpha_bar[t].view(-1, 1, 1, 1).to(x)
+        return (denoise(x, t) - (1 - a).sqrt() * x) / a.sqrt()
+
+    start = noise(2, 1, 4, 4)
+    a = CHAIN.sample(denoise, (2, 1, 4, 4), 10, start=start)
+    b = other.sample(velocity, (2, 1, 4, 4), 10, start=start)
+    assert_close(a, b)
+    x0 = noise(64, 1, 4, 4) * 0.5
+    best = other.loss(velocity, x0, torch.Generator().manual_seed(0))
+    assert best < 0.9 * other.loss(lambda x, t: 0 * x, x0, torch.Generator().manual_seed(0))
+    assert best < 0.9 * other.loss(denoise, x0, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("quarters", [1, 2, -1])
+def test_turning_on_the_way_equals_turning_the_result(eta, clip, quarters):
+    """A quarter turn after each step, so that no interpolation has a part in it."""
+    steps, shape, start = 7, (3, 1, 8, 8), noise(3, 1, 8, 8)
+    draw = lambda plan, model: CHAIN.sample(
+        model, shape, steps, eta, plan, clip, torch.Generator().manual_seed(3), start
+    )
+    plan = RotationPlan(90.0 * quarters * steps, turn_noise=True)
+    result = draw(None, gaussian()).rot90(quarters * steps, (-2, -1))
+    assert_close(draw(plan, gaussian()), result, atol=1e-6, rtol=0)
+    # Broken twins: a denoiser that knows where up is, and the fresh noise left upright.
+    upright_result = draw(None, upright).rot90(quarters * steps, (-2, -1))
+    assert (draw(plan, upright) - upright_result).abs().max() > 1e-2
+    if eta:
+        plain = RotationPlan(90.0 * quarters * steps)
+        assert (draw(plain, gaussian()) - result).abs().max() > 1e-2
+
+
+def test_any_angle_with_a_denoiser_that_is_linear_and_the_same_everywhere():
+    """Small turns add up to the whole one, inside the disc and for what is band-limited."""
+    from equitutor.methods.alias_free import band_limit, disc_mask, relative_error
+
+    start = band_limit(noise(4, 1, 32, 32), 0.5) * disc_mask(32, 0.3)
+    shape = start.shape
+    plain = CHAIN.sample(gaussian(), shape, 12, clip=None, start=start)
+    turned = CHAIN.sample(gaussian(), shape, 12, rotate=RotationPlan(60), clip=None, start=start)
+    error = lambda angle: relative_error(turned, ideal_rotate(plain, angle), disc_mask(32))
+    assert error(60) < 0.1
+    assert min(error(-60), error(50), error(70)) > 0.2  # broken twin: another angle or sense
+
+
+@patient
+@given(st.floats(0, 0.9), st.integers(1, 60), st.floats(-400, 400))
+def test_increments_sum_to_the_angle_inside_the_window(start, steps, angle):
+    plan = RotationPlan(angle, start=start, end=1.0)
+    if (steps - 0.5) / steps < start:
+        with pytest.raises(ValueError, match="holds none"):
+            plan.increments(steps)
+        return
+    turns = plan.increments(steps)
+    assert sum(turns) == pytest.approx(angle, abs=1e-9)
+    assert all(turn == 0 for k, turn in enumerate(turns) if (k + 0.5) / steps < start)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_no_angle_is_plain_sampling_bit_for_bit(eta):
+    draw = lambda plan: CHAIN.sample(upright, (2, 1, 8, 8), 9, eta, plan)
+    for turn_noise in (False, True):
+        assert torch.equal(draw(RotationPlan(0, turn_noise=turn_noise)), draw(None))
+    assert not torch.equal(draw(RotationPlan(1)), draw(None))
+
+
+def test_the_sense_of_a_turn():
+    mark = torch.zeros(1, 1, 9, 9).double()
+    mark[0, 0, 4, 8] = 1  # on the right
+    keep = lambda x, t: 0 * x  # the last estimate is x, scaled
+    x = CHAIN.sample(keep, mark.shape, 9, rotate=RotationPlan(90), clip=None, start=mark)
+    assert x.argmax() == 4  # on top, counter-clockwise
+
+
+def test_the_conjugated_denoiser_turns_the_result():
+    start = noise(2, 1, 8, 8)
+    sample = lambda model, start: CHAIN.sample(model, start.shape, 10, start=start)
+    turned = sample(conjugated(upright, 90), start.rot90(1, (-2, -1)))
+    assert_close(turned, sample(upright, start).rot90(1, (-2, -1)), atol=1e-12, rtol=0)
+    assert (turned - sample(upright, start.rot90(1, (-2, -1)))).abs().max() > 1e-2
+
+
+def test_the_group_average_commutes_with_quarter_turns():
+    x, t = noise(2, 1, 8, 8), torch.tensor([10, 60])
+    average = group_averaged(upright)
+    assert torch.equal(average(x.rot90(1, (-2, -1)), t), average(x, t).rot90(1, (-2, -1)))
+    assert_close(group_averaged(gaussian())(x, t), gaussian()(x, t))
+    assert (upright(x.rot90(1, (-2, -1)), t) - upright(x, t).rot90(1, (-2, -1))).abs().max() > 0.1
+
+
+def test_same_seed_same_images():
+    draw = lambda seed: CHAIN.sample(
+        gaussian(), (2, 1, 4, 4), 5, 1.0, generator=torch.Generator().manual_seed(seed)
+    )
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+    trace = []
+    last = CHAIN.sample(gaussian(), (2, 1, 4, 4), 5, trace=trace)
+    assert len(trace) == 5 and torch.equal(trace[-1], last)
+
+
+def test_times_go_from_the_end_to_the_image():
+    assert Diffusion(steps=10).times(10) == [*range(9, -1, -1), -1]
+    assert Diffusion(steps=10).times(1) == [9, -1]
+    for steps in (2, 7, 50):
+        times = Diffusion().times(steps)
+        assert times[0] == 999 and times[-2:] == [0, -1]
+        assert all(a > b for a, b in zip(times, times[1:], strict=False))
+
+
+def test_realized_angles_and_calibration():
+    x = noise(3, 1, 16, 16)
+    angles, alike = realized_angles(x, ideal_rotate(x, -40))
+    assert angles.tolist() == [-40] * 3
+    assert_close(alike, torch.ones(3).double(), atol=1e-9, rtol=0)
+    _, unlike = realized_angles(x, noise(3, 1, 16, 16, seed=5))
+    assert unlike.max() < 0.8
+    asked, realized = torch.tensor([0.0, 30, 90]), torch.tensor([0.0, 20, 50])
+    for k in range(3):
+        assert calibrate(asked, realized, realized[k].item()) == asked[k]
+    assert calibrate(asked, realized, 35.0) == pytest.approx(60)
+    assert border_level(torch.ones(1, 1, 4, 4)) == 1
+
+
+def test_ema_follows_slowly():
+    model = torch.nn.Linear(2, 2)
+    average = EMA(model, 0.9)
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.add_(1)
+    average.update(model)
+    assert_close(average.model.weight, start + 0.9)  # early: decay 1 / 10
+    for _ in range(200):
+        average.update(model)
+    assert_close(average.model.weight, model.weight, atol=1e-4, rtol=0)
+    assert not any(p.requires_grad for p in average.model.parameters())
+
+
+def test_bad_arguments_are_refused():
+    x = noise(1, 1, 4, 4)
+    for call, message in [
+        (lambda: Diffusion("sigmoid"), "schedule must be"),
+        (lambda: Diffusion(steps=0), "steps must be"),
+        (lambda: Diffusion(steps=True), "steps must be"),
+        (lambda: Diffusion(predict="x0"), "predict must be"),
+        (lambda: CHAIN.times(101), "steps must be"),
+        (lambda: CHAIN.add_noise(x, 100, x), "t must be integers"),
+        (lambda: CHAIN.add_noise(x, torch.tensor(0.5), x), "t must be integers"),
+        (lambda: CHAIN.step(x, 5, 5, x), "to must be"),
+        (lambda: CHAIN.step(x, 5, 3, x, eta=2), "eta must be"),
+        (lambda: CHAIN.step(x, 5, 3, x), "fresh must be"),
+        (lambda: CHAIN.sample(gaussian(), (1, 1, 4, 4), 5, start=noise(1, 1, 5, 5)), "start must"),
+        (lambda: RotationPlan(math.nan), "angle must be"),
+        (lambda: RotationPlan(True), "angle must be"),
+        (lambda: RotationPlan(9, start=0.5, end=0.5), "start and end"),
+        (lambda: realized_angles(x, noise(2, 1, 4, 4)), "turned must have the shape"),
+        (lambda: realized_angles(x, x, torch.tensor([])), "candidates"),
+        (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([1.0, 1]), 1.0), "increasing"),
+        (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([0.0, 1]), 2.0), "wanted must"),
+        (lambda: calibrate(torch.tensor([0.0]), torch.tensor([0.0]), 0.0), "K >= 2"),
+        (lambda: EMA(torch.nn.Linear(1, 1), 1.0), "decay must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
