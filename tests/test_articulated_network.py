@@ -1,0 +1,325 @@
+"""ArtEq at random parameters: what is exact, what is not, and that nothing odd breaks it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from equitutor.groups import haar_so3
+from equitutor.methods.articulated import (
+    ArtEq,
+    PartLift,
+    PointNet,
+    TensorField,
+    fit_loss,
+    fit_terms,
+    part_centroids,
+    part_vectors,
+    pool_parts,
+    random_scans,
+    toy_body,
+    use_true_labels,
+    weighted_kabsch,
+)
+from equitutor.methods.icosahedral import points as point_module
+from equitutor.methods.icosahedral import project_so3, rotation_tables
+
+BODY = toy_body()
+TABLES = rotation_tables()
+patient = settings(deadline=None, max_examples=6)  # a busy machine is no failure
+MOVE = torch.tensor([1.0, -2.0, 3.0])
+
+
+def scans(n=2, points=120, root="random", seed=0):
+    return random_scans(BODY, n, points, root=root, generator=torch.Generator().manual_seed(seed))
+
+
+def build(dtype=torch.float64, seed=0, **settings):
+    torch.manual_seed(seed)
+    return ArtEq(BODY.parents, BODY.n_shape, **settings).to(dtype).eval()
+
+
+def relative(a, b):
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@torch.no_grad()
+def errors(net, x, elements):
+    """Return the worst errors over the elements: M relative, R, logits and shape absolute."""
+    out = net(x)
+    worst = [0.0] * 4
+    for g in elements.to(x):
+        moved = net(x @ g.T)
+        found = (
+            relative(moved.matrices, g @ out.matrices),
+            float((moved.rotations - g @ out.rotations).abs().max()),
+            float((moved.logits - out.logits).abs().max()),
+            float((moved.beta - out.beta).abs().max()),
+        )
+        worst = [max(a, b) for a, b in zip(worst, found, strict=True)]
+    return worst
+
+
+SETTINGS = [
+    {},
+    {"lift": 0, "vectors": False, "norm": "points", "invariants": False, "relative_bias": False},
+    {"parent_conditioning": True},
+    {"tables": rotation_tables("octahedral")},
+    {"tables": rotation_tables("tetrahedral"), "dim": 16, "heads": 2},
+]
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_exact_for_the_whole_group_in_double(kind):
+    net = build(**kind)
+    tables = kind.get("tables", TABLES)
+    matrix, rotation, logits, beta = errors(net, scans().points.double(), tables.elements)
+    assert matrix < 1e-12
+    assert rotation < 1e-8  # the projection multiplies errors of a small M
+    assert logits < 1e-13
+    assert beta < 1e-13
+
+
+def test_exact_for_all_sixty_in_single():
+    matrix, _, logits, beta = errors(build(torch.float32), scans().points, TABLES.elements)
+    assert matrix < 5e-5
+    assert logits < 1e-5
+    assert beta < 1e-5
+
+
+def test_off_the_grid_an_untrained_net_is_far_off():
+    matrix, *_ = errors(build(), scans().points.double(), haar_so3(5, seeded(1)))
+    assert matrix > 0.1
+    # and a larger group is not at home in a smaller one's net
+    net = build(tables=rotation_tables("tetrahedral"), dim=16)
+    matrix, *_ = errors(net, scans().points.double(), TABLES.elements)
+    assert matrix > 0.1
+
+
+def test_a_reflection_is_noticed():
+    x = scans().points.double()
+    net = build()
+    mirror = torch.diag(torch.tensor([-1.0, 1, 1], dtype=x.dtype))
+    with torch.no_grad():
+        out, seen = net(x), net(x @ mirror)
+    assert (out.logits - seen.logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_translation(dtype, tolerance):
+    x = scans().points.to(dtype)
+    net = build(dtype)
+    with torch.no_grad():
+        out, moved = net(x), net(x + MOVE.to(dtype))
+    assert relative(moved.matrices, out.matrices) < tolerance
+    assert relative(moved.logits, out.logits) < tolerance
+    assert relative(moved.beta, out.beta) < tolerance
+
+
+class PerAnchor(nn.Module):
+    """Broken norm: each group element has statistics of its own."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.mean = torch.randn(60, channels)
+
+    def forward(self, f):
+        return f - self.mean.to(f)
+
+
+def test_broken_twins_fail_the_tight_test(monkeypatch):
+    x = scans(points=200).points
+    broken = build()
+    broken.stage1.norm1 = PerAnchor(8)
+    matrix, _, logits, _ = errors(broken, x.double(), TABLES.elements[:10])
+    assert matrix > 1e-3
+    assert logits > 1e-4
+
+    # The shortcut for distances, in single precision and away from the origin. Centering hides
+    # the offset from the network, so the twin does without.
+    def shortcut(a, b):
+        return torch.cdist(a + 50, b + 50, compute_mode="use_mm_for_euclid_dist")
+
+    net = build(torch.float32)
+    monkeypatch.setattr(point_module, "distances", shortcut)
+    matrix, _, logits, _ = errors(net, x, TABLES.elements[:10])
+    assert max(matrix, logits) > 5e-5
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-5)])
+def test_lift_is_exact_for_one_part_alone_even_where_parts_touch(dtype, tolerance):
+    torch.manual_seed(0)
+    lift = PartLift(TABLES, 8).to(dtype)
+    s = scans(1, 200)
+    x, joint = s.points.to(dtype), BODY.joints[2].to(dtype)
+    part = s.labels == 2
+    with torch.no_grad():
+        out = lift(x, s.labels, 6)
+        for g in (1, 23, 59):
+            turned = torch.where(
+                part[..., None], (x - joint) @ TABLES.elements[g].to(dtype).T + joint, x
+            )
+            moved = lift(turned, s.labels, 6)
+            expected = out[:, 2][:, TABLES.mul[TABLES.inv[g]]]
+            assert (moved[:, 2] - expected).abs().max() < tolerance
+            others = [0, 1, 3, 4, 5]
+            assert torch.equal(moved[:, others], out[:, others])
+            assert (moved[:, 2] - out[:, 2]).abs().max() > 0.01
+
+
+def test_vectors_between_parts_are_exact_for_a_common_rotation_only():
+    c = torch.randn(1, 6, 3, generator=seeded(0), dtype=torch.float64)
+    g = 7
+    vectors = part_vectors(c, BODY.parents, TABLES.elements)
+    turned = part_vectors(c @ TABLES.elements[g].T, BODY.parents, TABLES.elements)
+    permuted = vectors[:, :, TABLES.mul[TABLES.inv[g]]]
+    assert (turned - permuted).abs().max() < 1e-13
+    alone = c.clone()
+    alone[:, 2] = alone[:, 2] @ TABLES.elements[g].T
+    moved = part_vectors(alone, BODY.parents, TABLES.elements)
+    assert (moved[:, 2] - permuted[:, 2]).abs().max() > 0.1
+
+
+def test_pooling_leaves_empty_parts_at_zero():
+    weights = torch.zeros(1, 5, 3)
+    weights[..., 1] = 1
+    x, f = torch.randn(1, 5, 3), torch.randn(1, 5, 60, 2)
+    assert part_centroids(x, weights)[:, [0, 2]].abs().max() == 0
+    torch.testing.assert_close(part_centroids(x, weights)[:, 1], x.mean(1))
+    assert pool_parts(f, weights)[:, [0, 2]].abs().max() == 0
+    torch.testing.assert_close(pool_parts(f, weights)[:, 1], f.mean(1))
+
+
+def test_pose_loss_reaches_every_element_of_a_batch():
+    s = scans(5)
+    net = build(torch.float32)
+    points = s.points.clone().requires_grad_()
+    out = net(points, s.labels)
+    whole = fit_terms(out, s)["pose"]
+    # what the paper's own code does: the first element of the batch only
+    first = fit_terms(out._replace(matrices=out.matrices[:1]), s._replace(rotations=s.rotations[:1])
+                      )["pose"]  # fmt: skip
+    for loss, reached in ((whole, 5), (first, 1)):
+        (gradient,) = torch.autograd.grad(loss, points, retain_graph=True)
+        assert (gradient.flatten(1).norm(dim=1) > 1e-7).sum() == reached
+
+
+@pytest.mark.parametrize("network", ["arteq", "pointnet"])
+def test_gradients_are_finite_at_the_start(network):
+    torch.manual_seed(0)
+    net = build(torch.float32) if network == "arteq" else PointNet(6, 3)
+    s = scans(3)
+    fit_loss(net(s.points), s).backward()
+    for name, value in net.named_parameters():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name
+        if name != "lift.first.bias":
+            assert value.grad.abs().max() > 0, name
+
+
+def test_uniform_weights_give_no_nan():
+    net = build(torch.float32)
+    nn.init.zeros_(net.weight[-1].weight)
+    nn.init.constant_(net.weight[-1].bias, 1 / 60)
+    s = scans(2)
+    out = net(s.points)
+    assert out.matrices.abs().max() < 1e-6
+    assert out.rotations.isfinite().all()
+    fit_loss(out, s).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_labels_get_no_gradient_from_the_pose():
+    net = build(torch.float32)
+    s = scans(2)
+    fit_terms(net(s.points), s)["pose"].backward()
+    assert all(p.grad is None or p.grad.abs().max() == 0 for p in net.segment.parameters())
+
+
+NETWORKS = {
+    "arteq": lambda: ArtEq(BODY.parents, 3),
+    "pointnet": lambda: PointNet(6, 3),
+    "vectors": lambda: TensorField(6, 3, layers=1, width=4),
+    "kabsch": lambda: TensorField(6, 3, layers=1, width=4, head="kabsch"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@patient
+@given(n=st.integers(1, 9), copies=st.integers(1, 3), part=st.integers(0, 5))
+def test_few_points_repeated_points_and_empty_parts(name, n, copies, part):
+    torch.manual_seed(n)
+    net = NETWORKS[name]()
+    x = torch.randn(2, n, 3).repeat(1, copies, 1)
+    labels = torch.full((2, n * copies), part)  # all other parts are empty
+    for out in (net(x), net(x, labels)):
+        assert all(v.isfinite().all() for v in out if v is not None)
+        assert out.rotations.isfinite().all()
+        sum(v.square().sum() for v in out if v is not None).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("head", ["vectors", "kabsch"])
+def test_tensor_field_is_exact_for_every_rotation(head):
+    torch.manual_seed(0)
+    net = TensorField(6, 3, width=8, layers=2, head=head).double().eval()
+    x = scans(1, 60).points.double()
+    turns = haar_so3(4, seeded(0))
+    # e3nn computes Clebsch-Gordan coefficients in single precision
+    matrix, _, logits, beta = errors(net, x, turns)
+    assert matrix < 1e-5
+    assert max(logits, beta) < 1e-5
+    with torch.no_grad():
+        out, moved = net(x), net(x + MOVE)
+        mirrored = net(x * torch.tensor([-1.0, 1, 1]))
+    assert relative(moved.matrices, out.matrices) < 1e-9
+    assert (mirrored.logits - out.logits).abs().max() > 1e-5  # left and right can be told apart
+    # the twin without symmetry, measured the same way
+    matrix, *_ = errors(PointNet(6, 3).double(), x, turns)
+    assert matrix > 0.1
+
+
+@patient
+@given(seed=st.integers(0, 999))
+def test_kabsch_finds_each_part(seed):
+    s = scans(2, 300, seed=seed)
+    one_hot = nn.functional.one_hot(s.labels, 6).double()
+    m = weighted_kabsch(s.points.double() + MOVE, s.canonical.double(), one_hot)
+    assert (project_so3(m) - s.rotations.double()).abs().max() < 1e-4
+    reversed_ = weighted_kabsch(s.canonical.double(), s.points.double(), one_hot)
+    assert (project_so3(reversed_) - s.rotations.double()).abs().max() > 0.1
+
+
+def test_true_labels_alternate_and_then_stop():
+    used = [use_true_labels(step, 100) for step in range(100)]
+    assert sum(used) == 35
+    assert not any(used[70:])
+
+
+def test_bad_input():
+    x = torch.rand(1, 20, 3)
+    labels = torch.zeros(1, 20, dtype=torch.long)
+    net = ArtEq(BODY.parents, 3)
+    cases = [
+        (lambda: net(x[0]), r"points is \(20, 3\); need a tensor of shape \(B, N, 3\)"),
+        (lambda: net(x / 0), "points holds nan or infinity"),
+        (lambda: net(x, labels[:, :5]), r"labels has shape \(1, 5\); need \(1, 20\)"),
+        (lambda: ArtEq(BODY.parents, 0), "n_shape is 0"),
+        (lambda: ArtEq(BODY.parents, 3, samples=(10, 20)), r"samples is \(10, 20\)"),
+        (lambda: ArtEq(BODY.parents, 3, channels=(8, True)), "channels is True"),
+        (lambda: PartLift(TABLES, 4)(x, labels[:, :5], 6), "labels has shape"),
+        (lambda: PartLift(TABLES, 4)(x, labels + 6, 6), "entries outside 0..5"),
+        (lambda: PointNet(6, 3)(x[..., :2]), "points is"),
+        (lambda: PointNet(0, 3), "n_parts is 0"),
+        (lambda: TensorField(6, 3, head="svd"), "head is 'svd'; need 'vectors' or 'kabsch'"),
+        (lambda: TensorField(6, 3, width=2), "width is 2; need an int of at least 4"),
+        (lambda: weighted_kabsch(x, x[:, :5], x), r"canonical has shape \(1, 5, 3\)"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def seeded(n):
+    return torch.Generator().manual_seed(n)
