@@ -188,18 +188,9 @@ def _code_hash(notebook: Path | None) -> str | None:
     """
     if notebook is None or not notebook.exists():
         return None
-    drawing = (
-        "explorers",
-        "nero",
-        "figures",
-        "ledger",
-        "chapters",
-        "provenance",
-        "source",
-        "press",
-    )
-    fetching = ("data.cache", "data.registry", "data.cli", "data.errors")
-    without = [f"equitutor.{name}" for name in (*drawing, *fetching)]
+    drawing = "explorers nero figures ledger chapters provenance source press"
+    fetching = "data.cache data.registry data.cli data.errors"
+    without = [f"equitutor.{name}" for name in f"{drawing} {fetching}".split()]
     return provenance.reached_hash(notebook, without, skip=("figure", "demo", "exercise"))
 
 
