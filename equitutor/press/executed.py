@@ -16,7 +16,13 @@ import nbformat
 
 from equitutor import provenance
 from equitutor.chapters import chapters, write_text
-from equitutor.press.execution import ChapterFailed, execute, without_stderr
+from equitutor.press.execution import (
+    ChapterFailed,
+    Execution,
+    execute,
+    refuse_warnings,
+    without_stderr,
+)
 
 PROFILE = "fast"
 CELL_TIMEOUT = 900  # seconds; only a cell that hangs ever meets it
@@ -136,6 +142,23 @@ def execute_one(root: Path, name: str, echo: bool) -> None:
         timeout=CELL_TIMEOUT,
         echo=echo,
     )
+    keep(root, name, key, done)
+    print(f"{name}: done in {done.seconds:.0f} s", flush=True)
+
+
+def keep(root: Path, name: str, key: str, done: Execution) -> None:
+    """Put an execution in the fast profile into the cache, and its cost into the results file.
+
+    Args:
+        root: folder of the book.
+        name: name of the chapter.
+        key: its `cache_key`, taken before the execution began.
+        done: what the execution left.
+
+    Raises:
+        ChapterFailed: a cell wrote a warning; the cache is left as it was.
+    """
+    refuse_warnings(name, done.notebook)
     record = Record(key, done.seconds, done.peak_mb, os.cpu_count() or 1)
     notebook_path, record_path = _cached(root, name)
     record_path.unlink(missing_ok=True)
@@ -145,4 +168,3 @@ def execute_one(root: Path, name: str, echo: bool) -> None:
         from equitutor import ledger
 
         ledger.stamp(name, PROFILE, seconds=done.seconds, peak_mb=done.peak_mb)
-    print(f"{name}: done in {done.seconds:.0f} s", flush=True)

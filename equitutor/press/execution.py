@@ -79,7 +79,7 @@ def execute(
         finally:
             client.memory.stop()
             client.keep()
-    _refuse_warnings(notebook.stem, node)
+    refuse_warnings(notebook.stem, node)
     return Execution(node, time.monotonic() - started, client.memory.peak_mb)
 
 
@@ -187,8 +187,13 @@ def resident_mb(pid: int) -> float:
     return total / 1e6
 
 
-def _refuse_warnings(name: str, node: nbformat.NotebookNode) -> None:
-    """Raise ChapterFailed when a cell wrote a warning; a cell tagged ``raises-exception`` may."""
+def refuse_warnings(name: str, node: nbformat.NotebookNode) -> None:
+    """Raise ChapterFailed when a cell wrote a warning; a cell tagged ``raises-exception`` may.
+
+    Args:
+        name: name of the chapter, for the message.
+        node: the executed notebook.
+    """
     for index, cell in enumerate(node.cells):
         if cell.cell_type != "code" or "raises-exception" in cell.metadata.get("tags", []):
             continue

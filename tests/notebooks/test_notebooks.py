@@ -1,20 +1,49 @@
-"""Every chapter of ``_toc.yml`` runs from top to bottom in the fast profile, under nbmake."""
+"""Every chapter of ``_toc.yml`` runs from top to bottom in the fast profile, under nbmake.
+
+A run that passes goes into the cache of the build: the browser tests and `make book` render it.
+They share one worker, so that no chapter is executed twice at the same time.
+"""
+
+import contextlib
+import time
 
 import nbformat
+import psutil
 import pytest
 from conftest import ROOT
 from nbmake.nb_run import NotebookRun
 
 from equitutor.chapters import chapters
+from equitutor.press import executed
+from equitutor.press.execution import Execution, PeakMemory
 
 
+def kernel_pid():
+    """Return the process id of the kernel that this process has started, or None."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may have ended by now
+            if any("ipykernel" in word for word in process.cmdline()):
+                return process.pid
+    return None
+
+
+@pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("notebook", chapters(ROOT).values(), ids=lambda path: path.stem)
 def test_chapter_runs(notebook, monkeypatch):
-    monkeypatch.setenv("EQUITUTOR_PROFILE", "fast")
+    monkeypatch.setenv("EQUITUTOR_PROFILE", executed.PROFILE)
+    monkeypatch.setenv("EQUITUTOR_STATIC", "1")  # what the pages show, not what a kernel adds
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    error = NotebookRun(notebook, default_timeout=900).execute().error
-    if error is not None:
-        pytest.fail(f"cell {error.failing_cell_index}: {error.trace}")
+    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    key = executed.cache_key(ROOT, notebook)
+    memory, started = PeakMemory(kernel_pid), time.monotonic()
+    memory.start()
+    done = NotebookRun(notebook, default_timeout=executed.CELL_TIMEOUT).execute()
+    memory.stop()
+    if done.error is not None:
+        pytest.fail(f"cell {done.error.failing_cell_index}: {done.error.trace}")
+    ran = Execution(done.nb, time.monotonic() - started, memory.peak_mb)
+    executed.keep(ROOT, notebook.stem, key, ran)  # refuses a cell that warns
+    assert executed.is_fresh(ROOT, notebook.stem, notebook)
 
 
 def test_a_failing_chapter_fails(tmp_path):

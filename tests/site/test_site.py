@@ -15,7 +15,7 @@ from conftest import ROOT
 from equitutor import __main__ as cli
 from equitutor.chapters import pages
 
-# One worker builds the site, and the same one looks at it.
+# One worker executes the chapters, builds the site, and looks at it.
 pytestmark = pytest.mark.xdist_group("site")
 
 NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
