@@ -245,7 +245,12 @@ def test_badge_shows_the_full_run_when_there_is_one():
     assert "20 min, 3.1 GB, GPU &lt;x&gt;" in assembly.badge(record, full)
 
 
+def test_claims_leave_out_a_chapter_that_records_none(tiny):
+    assert assembly.fill("<!-- claims -->", tiny) == "No chapter tests a claim yet."
+
+
 def test_claims_say_when_nothing_was_run(tiny):
+    notebook(tiny / "book/tiny.ipynb", ("markdown", "# T"), "ledger.record('tiny', {})")
     text = assembly.fill("<!-- claims -->", tiny)
     assert text.startswith("## T\n")
     assert "No run of this chapter is recorded yet." in text
