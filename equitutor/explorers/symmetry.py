@@ -57,7 +57,7 @@ def orbit_explorer(
     }
     name, cells = next(iter(shapes.items()))
     return Explorer(
-        source("orbits.js"), data, title,
+        "\n".join(map(source, ("orbit-pictures.js", "orbits.js"))), data, title,
         fallback=_row_of_pictures(cells), style=source("groups.css"), height=560,
         alt=f"{name}: its eight pictures under the turns and mirrors of the square.",
     )  # fmt: skip

@@ -152,6 +152,19 @@ def test_shifts_leave_on_one_side_and_come_back_on_the_other(show):
     assert {tuple(box) for box in boxes} == wanted
 
 
+def test_rotations_of_space_say_angle_and_axis_and_come_home(show):
+    page = show(orbit_explorer().to_html(), reduced_motion="reduce")
+    choose(page, "group", "SO3")
+    label = part(page, "label")
+    angles = []
+    for _ in range(24):  # the first leg of the walk: one axis, a growing angle
+        part(page, "next").click()
+        angles.append(int(re.match(r"turn by (\d+)° about the axis", label.inner_text())[1]))
+    assert angles == sorted(angles) and angles[-1] > 20
+    part(page, "home").click()
+    expect(label).to_have_text("identity")
+
+
 def test_the_dial_is_clickable(show):
     page = show(orbit_explorer().to_html())
     choose(page, "group", "SO2")
