@@ -46,7 +46,9 @@ def spread(net, size=28):
     net = net.eval()
     x = torch.rand(2, 1, size, size, dtype=next(net.parameters()).dtype)
     with torch.no_grad():
-        return max((net(torch.rot90(x, k, (-2, -1))) - net(x)).abs().max().item() for k in (1, 2, 3))
+        return max(
+            (net(torch.rot90(x, k, (-2, -1))) - net(x)).abs().max().item() for k in (1, 2, 3)
+        )
 
 
 @pytest.mark.parametrize("n", [4, 8])
