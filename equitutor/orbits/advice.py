@@ -33,7 +33,7 @@ def advice(event, moves, random: bool) -> str:
     if not event.leaves:
         return "look at what is added, concatenated or cut by place there: positions, coordinates"
     turning = moves.kind == "image" and any(moves.turns)
-    if isinstance(module, CONV) and turning:
+    if "conv" in type(module).__name__.lower() and turning:
         return "turn the filter for each orientation; check its center, the stride and the size"
     if isinstance(module, (*CONV, *POOL)) and max(_pair(module.stride or 1)) > 1:
         return "a stride keeps every k-th pixel by its place: use no stride, anchor the grid, or filter first"  # noqa: E501

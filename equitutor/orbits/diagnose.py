@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from equitutor.orbits import batching
 from equitutor.orbits.advice import advice
+from equitutor.orbits.blame import blame, recovers
 from equitutor.orbits.found_actions import (
     Candidate,
     candidates,
@@ -233,17 +234,17 @@ class _Check:
         lost = [
             k
             for k, r in enumerate(reports)
-            if r.verdict == "unknown" and not self._recovers(k, verdicts)
+            if r.verdict == "unknown" and not recovers(self.still, k, verdicts)
         ]
         if noisy:
-            name, where = self._blame(noisy[0])
+            name, where = blame(self.still, noisy[0])
             hint = advice(self.still[noisy[0]], self.moves, True)
             text = f"Not deterministic: two runs on the same input differ, first {where}."
             return done("not deterministic", text, name, hint, noisy[0])
         if self.output <= self.tolerance:
             return done("equivariant", "Equivariant: no layer loses it.")
         if lost:
-            name, where = self._blame(lost[0])
+            name, where = blame(self.still, lost[0])
             hint = advice(self.still[lost[0]], self.moves, False)
             return done("lost", f"Equivariance is lost {where}.", name, hint, lost[0])
         return done(
@@ -281,41 +282,6 @@ class _Check:
             ratio = self.moves.size[0] / side
             return name if ratio == 1 else f"{name}, stride {ratio:g}"
         return name
-
-    def _blame(self, k: int) -> tuple[str, str]:
-        """Returns the name and the place of event k, the first that is out of order."""
-        event = self.still[k]
-        kind = f"({type(event.module).__name__})"
-        before = [e for e in self.still[:k] if e.leaves]
-        if event.leaves:
-            inside = [e for e in before if (event.name, event.call) in e.parents]
-            if inside and event.name != OWN:
-                return event.name, f"in the code of {event.name} {kind} after {inside[-1].name}"
-            if inside:
-                return OWN, f"in the model's own code after {inside[-1].name}"
-            return event.name, f"at {event.name} {kind}"
-        owner = event.parents[-1][0] if event.parents else OWN
-        code = "the model's own code" if owner == OWN else f"the code of {owner}"
-        after = f" after {before[-1].name}" if before else ""
-        return owner, f"in {code}{after}, before {event.name} {kind}"
-
-    def _recovers(self, k: int, verdicts: dict) -> bool:
-        """Returns whether what follows event k, or what contains it, is in order again."""
-        event = self.still[k]
-        around = [(name, call, True) for name, call in event.parents]
-        if not event.leaves:
-            around.append((event.name, event.call, True))
-        if any(verdicts[key] == "fits" for key in around):
-            return True
-        reached, open_ids = set(), set(event.ids)
-        for other in self.still[k + 1 :]:
-            if not other.leaves and open_ids & set(other.ids):
-                reached.add((other.name, other.call))
-            elif other.leaves and (other.name, other.call) in reached:
-                if verdicts[other.key] == "fits" and other.name != OWN:
-                    return True
-                open_ids |= set(other.ids)
-        return False
 
 
 def _relative(left: Tensor | None, a: Tensor) -> float:
