@@ -361,6 +361,21 @@ def test_an_action_of_ones_own():
     assert diagnose(model, images(), signed, actions=names | {"1": lambda y, i: y}).layer == "1"
 
 
+class Square(nn.Module):
+    def forward(self, x):
+        return x**2
+
+
+def test_an_action_given_for_a_layer_holds_for_what_it_hands_on():
+    columns = orbits.Orbit("columns", torch.arange(4.0)[:, None], lambda x, i: x.roll(i, 3))
+    model = nn.Sequential(Alternating(), nn.Linear(1, 1), Square())
+    assert diagnose(model, images(), columns).layer == "0"  # its action is not among the guesses
+    given = {"0": lambda y, i: y * (-1) ** i}
+    assert diagnose(model, images(), columns, actions=given).layer == "1"
+    model[1] = nn.Linear(1, 1, bias=False)
+    assert diagnose(model, images(), columns)
+
+
 # No trace is left --------------------------------------------------------------------------
 
 

@@ -203,7 +203,7 @@ class _Check:
                 alone = len(self.errors[here]) == 1  # an action is declared for it
                 if origin and not alone and torch.equal(a, origin[1]):
                     self.linked[here] = origin[0]
-                elif not alone:
+                elif event.leaves or not alone:
                     origins[number] = (here, a)
 
     def _same(self, tensors: list[Tensor], other: Event | None, equal: bool = False) -> bool:
