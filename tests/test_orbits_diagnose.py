@@ -14,7 +14,8 @@ from equitutor import actions, groups, orbits
 from equitutor.methods import polyphase
 from equitutor.methods.group_cnn import GroupCNN, SteerableCNN
 from equitutor.orbits import diagnose, shifts, so3_haar
-from equitutor.orbits.found_actions import Moves, best_roll, candidates, match, moves
+from equitutor.orbits.found_actions import Moves, candidates, moves
+from equitutor.orbits.matching import best_roll, match
 
 quick = settings(deadline=None, max_examples=15)
 SIZE = 12
@@ -422,6 +423,41 @@ def test_the_model_and_the_process_are_left_as_they_were(fail):
 
 def test_layers_that_write_in_place_do_no_harm():
     assert diagnose(cnn(act1=nn.ReLU(inplace=True), act2=nn.ReLU(inplace=True)), images(), torus())
+
+
+def test_a_model_may_write_into_its_input():
+    x = images()
+    before = x.clone()
+    assert diagnose(cnn(conv1=nn.Sequential(nn.Hardtanh(0.2, 0.6, inplace=True), conv(1, 6))), x,
+                    torus())  # fmt: skip
+    assert torch.equal(x, before)
+
+
+class Both(nn.Module):
+    """Takes a pair of images, and returns a tuple."""
+
+    def __init__(self, padding_mode="circular"):
+        super().__init__()
+        self.one, self.two = conv(1, 3), conv(1, 3, padding_mode=padding_mode)
+
+    def forward(self, pair):
+        y = self.one(pair[0]).relu() * self.two(pair[1])
+        return y.mean((2, 3)), y
+
+
+def test_inputs_and_outputs_may_be_tuples():
+    pair = images(), images(seed=1)
+    act = lambda x, i: tuple(part.roll((i, 2 * i), (2, 3)) for part in x)
+    orbit = orbits.Orbit("both", torch.arange(SIZE)[:, None], act)
+    assert diagnose(Both(), pair, orbit)
+    assert diagnose(Both("zeros"), pair, orbit).layer == "two"
+
+
+def test_the_pixels_of_vector_fields_are_followed():
+    flow = torch.randn(2, 2, 6, 6)
+    turn = lambda u, i: actions.transform_flow(u, i)
+    found = moves(flow, orbits.finite(groups.dihedral(4), turn), list(range(8)))
+    assert found.turns == tuple(range(8))
 
 
 class OnlyFloat(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from equitutor.orbits import batching
 from equitutor.orbits.advice import advice
 from equitutor.orbits.blame import blame, recovers
+from equitutor.orbits.evaluate import _device
 from equitutor.orbits.found_actions import (
     Candidate,
     candidates,
@@ -82,11 +83,12 @@ def diagnose(
         if name not in known:
             raise ValueError(f"actions names the layer {name!r}, but the model has no such module")
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
+    x = batching.move(x, _device(model))
     tried = _spread(orbit, elements)
     dtype, precision = torch.float64, "float64"
     try:
         with borrowed(model, dtype, perturb):
-            model_runs(model, cast(x, dtype))
+            Watch(model).run(cast(x, dtype))
     except Exception:  # float32 constants in its code: check it as it is
         dtype, precision, tolerance = None, "its own precision", max(tolerance, 1e-4)
     with borrowed(model, dtype, perturb):
@@ -98,12 +100,6 @@ def diagnose(
         f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}."
     )
     return check.conclude(settings)
-
-
-def model_runs(model: nn.Module, x: Any) -> None:
-    """Returns nothing; raises what the model raises on `x`."""
-    with torch.no_grad():
-        model(x)
 
 
 def _spread(orbit: Orbit, count: int) -> list[int]:
@@ -209,10 +205,8 @@ class _Check:
     def _same(self, tensors: list[Tensor], other: Event | None, equal: bool = False) -> bool:
         if other is None or [t.shape for t in tensors] != [t.shape for t in other.tensors]:
             return False
-        if not equal:
-            return True
         pairs = zip(tensors, other.tensors, strict=True)
-        return all(torch.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in pairs)
+        return not equal or all(_relative(b - a, a) <= self.tolerance for a, b in pairs)
 
     def _score(self, errors: dict, a: Tensor, b: Tensor, g: int) -> None:
         """Adds what each action leaves over at element g; after a few, of those that fit only."""

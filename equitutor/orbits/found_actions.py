@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from equitutor.actions.fields import transform_scalar
+from equitutor.orbits.matching import best_roll, match, permuted
 from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.watching import each_tensor, tensors
 
 Error = Callable[[Tensor, Tensor, int], Tensor | None]  # (T(x), T(g x), g) -> differences, or None
 
@@ -54,27 +56,29 @@ def moves(x: Any, orbit: Orbit, elements: list[int]) -> Moves:
     >>> moves(torch.rand(1, 1, 4, 4), shifts(4, 4), [0, 5]).rolls
     ((0, 0), (1, 1))
     """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
+    parts = tensors(x)
+    if not parts:
         return Moves("other")
-    if x.ndim == 3 and x.shape[-1] == 3:
-        unit = torch.eye(3, dtype=x.dtype, device=x.device)[None]
+    part = parts[0]
+    if part.ndim == 3 and part.shape[-1] == 3:
+        unit = torch.eye(3, dtype=part.dtype, device=part.device)[None]
+        act = lambda t, g: tensors(orbit.act_x(each_tensor(x, lambda _: t), g))[0]
         try:
-            found = [orbit.act_x(unit, g)[0].T for g in elements]
-            same = all(
-                torch.allclose(x @ m.T, orbit.act_x(x, g))
-                for m, g in zip(found, elements, strict=True)
-            )
-        except (ValueError, RuntimeError, IndexError):
+            found = torch.stack([act(unit, g)[0].T for g in elements])
+            same = all(torch.allclose(part @ m.T, act(part, g))
+                       for m, g in zip(found, elements, strict=True))  # fmt: skip
+        except (ValueError, RuntimeError, IndexError, TypeError):
             same = False
-        return Moves("points", matrices=torch.stack(found)) if same else Moves("other")
-    if x.ndim != 4:
+        return Moves("points", matrices=found) if same else Moves("other")
+    if part.ndim != 4:
         return Moves("other")
-    height, width = x.shape[-2:]
-    numbers = torch.arange(height * width, dtype=x.dtype, device=x.device)
-    index = numbers.view(1, 1, height, width).expand(1, x.shape[1], -1, -1)
+    height, width = part.shape[-2:]
+    numbers = torch.arange(1, height * width + 1, dtype=part.dtype, device=part.device)
+    numbers = numbers.view(1, 1, height, width)
+    index = each_tensor(x, lambda t: numbers.expand(1, t.shape[1], -1, -1) if t.ndim == 4 else t)
     turns, rolls = [], []
     for g in elements:
-        here = _as_roll(index, orbit.act_x(index, g))
+        here = _as_roll(tensors(index)[0], tensors(orbit.act_x(index, g))[0].abs())
         if here is None:
             raise ValueError(
                 f"orbit must move whole pixels, so that a difference can be told from a blur, but "
@@ -152,7 +156,7 @@ def _of_points(found: Moves, orbit: Orbit, irreps: list) -> Iterator[Candidate]:
     if orbit.kind == "finite":
         for axis in (1, 2, 3):
             yield Candidate(f"axis {axis} is permuted, as a group permutes its elements",
-                            _permuted(axis))  # fmt: skip
+                            permuted(axis))  # fmt: skip
 
 
 def declared(irreps, found: Moves) -> Candidate:
@@ -219,7 +223,7 @@ def _of_images(found: Moves, samples: int) -> Iterator[Candidate]:
     def permuted_channels(a, b, g):
         a, b = first(a), first(b)
         wanted = None if a is None else moved(a, g)
-        return None if wanted is None else _permuted(1)(wanted, b, g)
+        return None if wanted is None else permuted(1)(wanted, b, g)
 
     def rolled(view) -> Error:
         def error(a, b, g):
@@ -250,54 +254,8 @@ def _of_images(found: Moves, samples: int) -> Iterator[Candidate]:
     yield Candidate("a permutation of tokens (tokens last)",
                     tokens(lambda a: a.mT if a.ndim == 3 else None))  # fmt: skip
     yield Candidate("a permutation of entries",
-                    lambda a, b, g: _permuted(1)(a, b, g) if a.ndim == 2 else None)  # fmt: skip
+                    lambda a, b, g: permuted(1)(a, b, g) if a.ndim == 2 else None)  # fmt: skip
 
 
 def _turns(a: Tensor, turn: int) -> bool:
     return a.shape[-1] == a.shape[-2] or turn in (0, 2, 4, 6)
-
-
-def best_roll(a: Tensor, b: Tensor) -> Tensor:
-    """Returns `a` (B, C, h, w), each sample rolled so that it agrees best with `b`.
-
-    >>> a = torch.rand(2, 3, 4, 5)
-    >>> torch.equal(best_roll(a, a.roll((1, 2), (2, 3))), a.roll((1, 2), (2, 3)))
-    True
-    """
-    centered = [t - t.mean((2, 3), keepdim=True) for t in (a, b)]
-    one, two = (torch.fft.rfft2(t) for t in centered)
-    agree = torch.fft.irfft2((two * one.conj()).sum(1), s=a.shape[-2:])  # (B, h, w)
-    best = agree.flatten(1).argmax(1).tolist()
-    steps = [divmod(k, a.shape[-1]) for k in best]
-    return torch.stack([t.roll(s, (1, 2)) for t, s in zip(a, steps, strict=True)])
-
-
-def _permuted(axis: int) -> Error:
-    """Returns a guess: entries along an axis change places, in the same way for all samples."""
-
-    def error(a, b, g):
-        if a.ndim <= axis or a.shape[axis] < 2:
-            return None
-        a, b = (t.movedim(axis, 0).flatten(1) for t in (a, b))
-        return match(a, b)
-
-    return error
-
-
-def match(a: Tensor, b: Tensor) -> Tensor:
-    """Returns rows of `b` (n, d) minus the rows of `a` that fit them, each row used once.
-
-    >>> a = torch.rand(5, 3)
-    >>> match(a, a[torch.randperm(5)]).abs().max().item()
-    0.0
-    """
-    n = len(a)
-    if n <= 400:  # rounding cannot mislead a nearest neighbor
-        near = torch.cdist(b, a, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
-        if len(near.unique()) == n:
-            return b - a[near]
-    weight = torch.randn(
-        a.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
-    order = [(t.double() @ weight.to(t.device)).argsort() for t in (a, b)]
-    return b[order[1]] - a[order[0]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,19 +45,28 @@ def tensors(data: Any) -> list[Tensor]:
     return [t for part in data for t in tensors(part)] if isinstance(data, tuple | list) else []
 
 
+def each_tensor(data: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Returns the data with each floating point tensor changed.
+
+    >>> each_tensor((torch.zeros(1), 3), torch.exp)
+    (tensor([1.]), 3)
+    """
+    if isinstance(data, Tensor):
+        return change(data) if data.is_floating_point() else data
+    if isinstance(data, dict):
+        return {key: each_tensor(part, change) for key, part in data.items()}
+    if isinstance(data, tuple | list):
+        return type(data)(each_tensor(part, change) for part in data)
+    return data
+
+
 def cast(data: Any, dtype: torch.dtype | None) -> Any:
     """Returns the data with its floating point tensors in another dtype; None changes nothing.
 
     >>> cast((torch.zeros(1), 3), torch.float64)
     (tensor([0.], dtype=torch.float64), 3)
     """
-    if isinstance(data, Tensor):
-        return data.to(dtype) if dtype is not None and data.is_floating_point() else data
-    if isinstance(data, dict):
-        return {key: cast(part, dtype) for key, part in data.items()}
-    if isinstance(data, tuple | list):
-        return type(data)(cast(part, dtype) for part in data)
-    return data
+    return data if dtype is None else each_tensor(data, lambda t: t.to(dtype))
 
 
 def watched(model: nn.Module) -> dict[str, nn.Module]:
@@ -125,7 +134,7 @@ class Watch:
                 )
                 handles.append(module.register_forward_hook(leave(name, module), with_kwargs=True))
             with torch.no_grad():
-                self.model(x)
+                self.model(each_tensor(x, Tensor.clone))  # it may write into it
         finally:
             for handle in handles:
                 handle.remove()
