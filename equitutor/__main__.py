@@ -116,7 +116,8 @@ def _run(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         _say(f"The notebook as far as it came: {copy.relative_to(root)}")
         return 1
-    ledger.stamp(options.chapter, options.profile, seconds=done.seconds, peak_mb=done.peak_mb)
+    if ledger.load(options.chapter, options.profile):  # a chapter may record nothing
+        ledger.stamp(options.chapter, options.profile, seconds=done.seconds, peak_mb=done.peak_mb)
     _say(f"{options.chapter}: {done.seconds:.0f} s, {done.peak_mb:.0f} MB")
     _say(f"Executed copy: {copy.relative_to(root)}")
     return 0

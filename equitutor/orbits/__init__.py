@@ -2,7 +2,8 @@
 
 `orbit` describes an orbit and `elements` makes the usual ones. `metrics` scores one prediction at a
 time, `evaluate` measures a model over all elements and samples, `checks` turns the measurement into
-an assertion. `consensus` asks what the model's answers would be if it agreed with itself.
+an assertion. `diagnose` names the layer at which a model stops to transform as its input does.
+`consensus` asks what the model's answers would be if it agreed with itself.
 
 Five lines on a model of your own:
 
@@ -17,18 +18,23 @@ torch.Size([64, 6])
 
 from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
+from equitutor.orbits.diagnose import diagnose
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
 from equitutor.orbits.evaluate import evaluate
 from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
 
 __all__ = [
+    "Diagnosis",
+    "LayerReport",
     "Orbit",
     "OrbitResult",
     "assert_equivariant",
     "consensus",
     "d4_time",
+    "diagnose",
     "equivariance_error",
     "evaluate",
     "finite",

@@ -1,0 +1,59 @@
+"""The roll, or the permutation of rows, that carries one feature to another best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def best_roll(a: Tensor, b: Tensor) -> Tensor:
+    """Returns `a` (B, C, h, w), each sample rolled so that it agrees best with `b`.
+
+    >>> a = torch.rand(2, 3, 4, 5)
+    >>> torch.equal(best_roll(a, a.roll((1, 2), (2, 3))), a.roll((1, 2), (2, 3)))
+    True
+    """
+    centered = [t - t.mean((2, 3), keepdim=True) for t in (a, b)]
+    one, two = (torch.fft.rfft2(t) for t in centered)
+    agree = torch.fft.irfft2((two * one.conj()).sum(1), s=a.shape[-2:])  # (B, h, w)
+    best = agree.flatten(1).argmax(1).tolist()
+    steps = [divmod(k, a.shape[-1]) for k in best]
+    return torch.stack([t.roll(s, (1, 2)) for t, s in zip(a, steps, strict=True)])
+
+
+def permuted(axis: int) -> Callable[[Tensor, Tensor, int], Tensor | None]:
+    """Returns what is left where entries along an axis change places, alike for all samples.
+
+    >>> a = torch.rand(2, 3)
+    >>> permuted(1)(a, a.flip(1), 0).abs().max().item()
+    0.0
+    """
+
+    def error(a, b, g):
+        if a.ndim <= axis or a.shape[axis] < 2:
+            return None
+        a, b = (t.movedim(axis, 0).flatten(1) for t in (a, b))
+        return match(a, b)
+
+    return error
+
+
+def match(a: Tensor, b: Tensor) -> Tensor:
+    """Returns rows of `b` (n, d) minus the rows of `a` that fit them, each row used once.
+
+    >>> a = torch.rand(5, 3)
+    >>> match(a, a[torch.randperm(5)]).abs().max().item()
+    0.0
+    """
+    n = len(a)
+    if n * n * a.shape[1] <= 10**8:  # rounding cannot mislead a nearest neighbor
+        near = torch.cdist(b, a, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        if len(near.unique()) == n:
+            return b - a[near]
+    weight = torch.randn(
+        a.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    order = [(t.double() @ weight.to(t.device)).argsort() for t in (a, b)]
+    return b[order[1]] - a[order[0]]
