@@ -36,10 +36,10 @@ class TensorFieldNet(nn.Module):
     def __init__(
         self,
         classes: int = 8,
-        neighbors: int = 12,
-        channels: tuple[int, int, int] = (16, 8, 8),
+        neighbors: int = 10,
+        channels: tuple[int, int, int] = (12, 6, 4),
         layers: int = 2,
-        radii: int = 4,
+        radii: int = 3,
         reach: float = 0.8,
     ):
         super().__init__()
@@ -132,8 +132,9 @@ class TensorFieldLayer(nn.Module):
         # Sum over the neighbors first: what is left to do then is done once for each point.
         both = edges.flatten(3).transpose(2, 3) @ heard  # (B, N, radii 9, all)
         both = both.unflatten(2, (-1, 9)).split([part[0, 0].numel() for part in f], -1)
+        both = [part.split([1, 3, 5], 3) for part in both]  # [a][b]: degrees of feature, harmonic
         for (a, b, c), weight in zip(self.paths, self.mix, strict=True):
-            pair = both[a][:, :, :, b * b : (b + 1) ** 2].unflatten(-1, (-1, 2 * a + 1))
+            pair = both[a][b].unflatten(-1, (-1, 2 * a + 1))
             symbol = getattr(self, f"symbol{a}{b}{c}").to(pair)
             product = torch.einsum("znrjui,ijk->znruk", pair, symbol)
             out[c] = out[c] + torch.einsum("znruk,urv->znvk", product, weight)
