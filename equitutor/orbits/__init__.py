@@ -15,6 +15,9 @@ Five lines on a model of your own:
 torch.Size([64, 6])
 """
 
+from equitutor.orbits.box_consensus import BoxConsensus, box_consensus, rescore
+from equitutor.orbits.box_counts import counts_along, detection_counts
+from equitutor.orbits.boxes import box_score, box_windows, in_window, iou
 from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
@@ -24,14 +27,23 @@ from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
 
 __all__ = [
+    "BoxConsensus",
     "Orbit",
     "OrbitResult",
     "assert_equivariant",
+    "box_consensus",
+    "box_score",
+    "box_windows",
     "consensus",
+    "counts_along",
     "d4_time",
+    "detection_counts",
     "equivariance_error",
     "evaluate",
     "finite",
+    "in_window",
+    "iou",
+    "rescore",
     "shifts",
     "so2",
     "so3_disk",
