@@ -24,11 +24,11 @@ class PointNet(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, classes: int = 8, width: int = 32):
+    def __init__(self, classes: int = 8, width: int = 24):
         super().__init__()
         check_count("classes", classes, 2), check_count("width", width)
         self.local = nn.Sequential(
-            nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2 * width), nn.ReLU(),
+            nn.Linear(3, width), nn.ReLU(inplace=True), nn.Linear(width, 2 * width), nn.ReLU(inplace=True),
             nn.Linear(2 * width, 4 * width),
         )  # fmt: skip
         self.head = nn.Sequential(
