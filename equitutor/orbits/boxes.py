@@ -103,7 +103,7 @@ def box_score(kind: str, size: int, visible: float = 0.5, hit: float = 0.5) -> M
     Args:
         kind: "confidence", of a detection that overlaps the target at all; "iou"; "confidence x
             iou"; "hit", 1 where IoU is at least `hit`.
-        size: side of the window in pixels; the target is clipped to it.
+        size: side of the window in pixels; targets and detections are clipped to it.
         visible: the share of the target's area that has to be inside, in (0, 1].
         hit: the least IoU of a hit, in (0, 1].
 
@@ -125,7 +125,7 @@ def box_score(kind: str, size: int, visible: float = 0.5, hit: float = 0.5) -> M
     def score(found: Tensor, targets: Tensor) -> Tensor:
         check_found(found)
         target = in_window(targets, size, visible)[:, :1]  # (N, 1, 5)
-        overlap = iou(found[..., :4], target[..., :4])  # (N, K)
+        overlap = iou(found[..., :4].clamp(0, size), target[..., :4])  # (N, K)
         sure = found[..., 4]
         value = {
             "confidence": sure * (overlap > 0),
