@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from equitutor import data
-from equitutor.methods.detection import BlurPool, CenterDetector, TopBoxes, center_loss, decode
+from equitutor import data, orbits
+from equitutor.methods.detection import (
+    BlurPool,
+    CenterDetector,
+    TopBoxes,
+    TorchvisionBoxes,
+    center_loss,
+    decode,
+)
 from equitutor.orbits import box_score, iou
 
 patient = settings(deadline=None, max_examples=25)
@@ -185,6 +192,38 @@ def test_it_learns_and_jitter_decides_where():
         assert score(centered(x), targets).mean() < everywhere - 0.3
 
 
+class Zoo(nn.Module):
+    """Answers as torchvision's detectors do: n boxes on image n, by brightness; not sorted."""
+
+    def forward(self, images):
+        assert not self.training  # in train mode torchvision's would ask for targets
+        assert isinstance(images, list)
+        answers = []
+        for image in images:
+            n = int(image[0, 0, 0])
+            corner = torch.arange(n).float()[:, None].expand(-1, 2)
+            scores = (torch.arange(n).float() + 1) / 10
+            answers.append({"boxes": torch.cat([corner, corner + 4], 1), "scores": scores,
+                            "labels": torch.arange(n) + 1})  # fmt: skip
+        return answers
+
+
+def test_answers_of_torchvision_become_detections():
+    x = torch.tensor([0.0, 1.0, 3.0]).view(3, 1, 1, 1).expand(3, 3, 8, 8)
+    found = TorchvisionBoxes(Zoo(), 2).eval()(x)
+    assert found[0].eq(0).all()
+    assert found[1].tolist() == [[0, 0, 4, 4, pytest.approx(0.1), 1], [0] * 6]
+    torch.testing.assert_close(found[2], torch.tensor([[2, 2, 6, 6, 0.3, 3], [1, 1, 5, 5, 0.2, 2]]))
+    result = orbits.evaluate(
+        TorchvisionBoxes(Zoo()).train(), x[2:, :, :1, :1].expand(1, 3, 16, 16),
+        torch.tensor([[[6.0, 6, 10, 10, 3]]]), orbits.box_windows(16, 8, 4, 4),
+        box_score("confidence x iou", 8), missing="count", progress=False,
+    )  # fmt: skip
+    # the box is always at 2 ... 6 of the window: right where the object stands there
+    assert result.scores[result.orbit.identity].item() == pytest.approx(0.3)
+    assert result.scores.nan_to_num(0).sum() < 9 * 0.3 - 0.5
+
+
 @needs_data("bccd")
 def test_scenes_of_blood_cells_hold_a_cell_in_the_middle_and_windows_follow_it():
     found = data.blood_cells("val")
@@ -239,6 +278,10 @@ def test_the_detector_learns_to_box_white_cells():
         (lambda: CenterDetector()(torch.rand(1, 3, 64, 64)), "x must"),
         (lambda: CenterDetector()(torch.rand(1, 64, 64)), "x must"),
         (lambda: TopBoxes(CenterDetector(), 0), "k must"),
+        (lambda: TorchvisionBoxes(None), "model must"),
+        (lambda: TorchvisionBoxes(Zoo(), 0), "k must"),
+        (lambda: TorchvisionBoxes(lambda x: [])(torch.rand(1, 3, 8, 8)), "1 answers"),
+        (lambda: TorchvisionBoxes(lambda x: [{}])(torch.rand(1, 3, 8, 8)), "boxes, scores, labels"),
         (lambda: decode(torch.rand(1, 5, 4, 4), 17), "k must"),
         (lambda: decode(torch.rand(1, 4, 4, 4)), "maps must"),
         (lambda: decode(torch.zeros(1, 5, 4, 4).long()), "maps must"),

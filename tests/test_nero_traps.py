@@ -1,9 +1,9 @@
 """The traps of evaluating along orbits, each set for a meter that would fall into it.
 
-Where another file holds the test, it is named: a flat aggregate, missing scores and worst elements
-in test_orbits.py; half-open grids, weights and consensus in test_orbits_elements.py; transposed
-scores in test_nero_embedding.py; shared scales, radii from zero and missing scores in test_nero*.py;
-recall, votes and objects that leave in test_orbits_boxes.py.
+Other files hold the rest: a flat aggregate, missing scores and worst elements in test_orbits.py;
+half-open grids, weights and consensus in test_orbits_elements.py; transposed scores in
+test_nero_embedding.py; shared scales, radii from zero and missing scores in test_nero.py and its
+neighbors; recall, votes and objects that leave in test_orbits_boxes.py.
 """
 
 import matplotlib.pyplot as plt
@@ -213,7 +213,7 @@ def test_a_planted_failure_is_recovered_by_the_tiles(g):
     assert names.count("0.00") == 1 and names.count("1.00") == 15
 
 
-def test_a_planted_failure_is_recovered_by_the_disk_and_the_sphere():
+def test_a_planted_failure_is_recovered_by_the_disk():
     orbit = orbits.so3_disk(("xy",), 4, 3)
     g = 5  # axis at 90 degrees, angle 180
     assert orbit.params[g].tolist() == [0, 90, 180]
@@ -223,9 +223,12 @@ def test_a_planted_failure_is_recovered_by_the_disk_and_the_sphere():
     corners, table = mesh.get_coordinates(), np.asarray(mesh.get_array())
     table = table.reshape(len(corners) - 1, -1)
     rows, columns = np.nonzero(table == 0)
-    assert set(rows) == {len(table) - 1} or corners[rows.min(), 0, 1] >= 90  # the outer ring
+    assert len(rows) and corners[rows, 0, 1].min() >= 90  # the outer ring alone
     middle = (corners[0, columns, 0] + corners[0, columns + 1, 0]) / 2 % (2 * np.pi)
-    assert np.abs(middle - np.pi / 2).max() <= np.pi / 4 + 1e-9
+    assert np.abs(middle - np.pi / 2).max() <= np.pi / 4 + 1e-9  # nearest to 90 degrees
+    whole = nero.plot_disk(result, sample=1).flatten()[0]
+    mesh = next(c for c in whole.collections if hasattr(c, "get_coordinates"))
+    assert np.asarray(mesh.get_array()).min() == 1
 
 
 # T2, T3, T8: means, ends and edges ---------------------------------------------------------
@@ -251,9 +254,8 @@ def test_the_loss_by_resampling_is_measured_on_its_own():
     assert between.min() > 1e-4
     energy = lambda x: x.square().sum((1, 2, 3))  # invariant on the plane, not on a grid
     moved = orbits.equivariance_error(energy, x, so2(16)).amax(1)
-    assert (
-        moved[::4].max() < 1e-3 < 10 * moved[::4].max() + 1 < moved[torch.arange(16) % 4 != 0].min()
-    )
+    assert moved[::4].max() < 1e-3
+    assert moved[torch.arange(16) % 4 != 0].min() > 1
 
 
 @quick
