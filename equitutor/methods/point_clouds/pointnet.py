@@ -28,7 +28,8 @@ class PointNet(nn.Module):
         super().__init__()
         check_count("classes", classes, 2), check_count("width", width)
         self.local = nn.Sequential(
-            nn.Linear(3, width), nn.ReLU(inplace=True), nn.Linear(width, 2 * width), nn.ReLU(inplace=True),
+            nn.Linear(3, width), nn.ReLU(inplace=True),
+            nn.Linear(width, 2 * width), nn.ReLU(inplace=True),
             nn.Linear(2 * width, 4 * width),
         )  # fmt: skip
         self.head = nn.Sequential(
