@@ -154,11 +154,16 @@ def test_vectors_that_are_not_turned_back_break_the_average(pairs):
 
 
 def test_group_average_trains_the_model(pairs):
-    net = CostVolumeNet().double()
-    endpoint_error(GroupAverage(net)(pairs.frames.double()), pairs.flow).mean().backward()
-    *weights, bias = net.parameters()
-    assert all(p.grad.abs().sum() > 0 for p in weights)
-    assert bias.grad.abs().max() < 1e-12  # no constant vector has the symmetry: it averages out
+    def gradients(wrap):
+        torch.manual_seed(0)
+        net = CostVolumeNet()
+        endpoint_error(wrap(net)(pairs.frames), pairs.flow).mean().backward()
+        return [p.grad.abs().max().item() for p in net.parameters()]
+
+    *weights, bias = gradients(GroupAverage)
+    assert min(weights) > 0
+    # No constant vector has the symmetry: it averages out, but for how the tanh bends it.
+    assert bias < 1e-3 * gradients(lambda net: net)[-1]
 
 
 def test_network_learns_more_than_the_mean_flow():
