@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 
 from equitutor import figures
 from equitutor.nero import plot_heat, plot_polar
-from equitutor.orbits import OrbitResult, d4_time, shifts, so2
+from equitutor.orbits import Orbit, OrbitResult, d4_time, shifts, so2, windows
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +174,18 @@ def test_missing_scores_do_not_spoil_the_radius():
 def test_what_cannot_be_drawn_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_heat_of_windows_has_no_shift_in_the_middle():
+    orbit = windows(16, 8, reach=4, step=2)  # 5 x 5 shifts from -4 to 4
+    scores = torch.zeros(25, 2)
+    scores[orbit.identity] = 1
+    scores[0] = 0.5  # 4 up, 4 left
+    (ax,) = plot_heat(OrbitResult(scores, orbit))
+    (image,) = ax.get_images()
+    table = image.get_array()
+    assert table.shape == (5, 5) and table[2, 2] == 1 and table[0, 0] == 0.5
+    assert image.get_extent() == [-5, 5, 5, -5]
+    some = Orbit("some", orbit.params[:24], lambda x, i: x, kind="grid2d")
+    with pytest.raises(ValueError, match="full grid of shifts, got 24"):
+        plot_heat(OrbitResult(scores[:24], some))

@@ -2,6 +2,7 @@
 sets that are generated, for a machine without a network."""
 
 from .cache import fetch, fetch_all, locate
+from .centered import centered
 from .clouds import (
     Clouds,
     center_and_scale,
@@ -56,6 +57,7 @@ __all__ = [
     "blood_cells",
     "body_poses",
     "center_and_scale",
+    "centered",
     "cifar10",
     "constant_velocity",
     "cossim",

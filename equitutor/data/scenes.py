@@ -24,14 +24,15 @@ HEIGHTS = (18, 28)  # of a digit, pixels
 
 @dataclass(frozen=True, eq=False)
 class Scenes:
-    """Scenes with one digit to find.
+    """Scenes with one object to find, in the middle.
 
     Args:
-        x: float32 ``(N, 1, S, S)``, values in [0, 1].
-        boxes: float32 ``(N, 4)``, corners ``(x1, y1, x2, y2)`` of the digit in pixels.
-        y: int64 ``(N,)``, the digit, indices into ``classes``.
+        x: float32 ``(N, C, S, S)``, values in [0, 1].
+        boxes: float32 ``(N, 4)``, corners ``(x1, y1, x2, y2)`` of the object in pixels.
+        y: int64 ``(N,)``, its class, indices into ``classes``.
         name: the data set.
         classes: a name for each class.
+        others: float32 ``(N, M, 5)``, what else a detector is to find, as in `targets`.
     """
 
     x: Tensor = field(repr=False)
@@ -39,9 +40,19 @@ class Scenes:
     y: Tensor = field(repr=False)
     name: str
     classes: tuple[str, ...]
+    others: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def targets(self) -> Tensor:
+        """What a detector is to find, float32 ``(N, 1 + M, 5)``: the object in the middle first.
+
+        Rows are ``x1, y1, x2, y2, class``; where a scene has fewer than 1 + M, class is -1.
+        """
+        first = torch.cat([self.boxes, self.y[:, None].to(self.boxes)], 1)[:, None]
+        return first if self.others is None else torch.cat([first, self.others], 1)
 
 
 def scenes(images: Images, n: int, size: int = 128, seed: int = 0) -> Scenes:
@@ -85,7 +96,7 @@ def window(
 
     Args:
         x: scenes ``(N, C, H, W)``.
-        boxes: ``(N, 4)``, corners in pixels of the scene.
+        boxes: ``(N, 4)``, corners in pixels of the scene, or targets ``(N, M, 5)``.
         dy, dx: how far the content moves down and right in the window, pixels; at 0 the window
             is in the middle of the scene. An int for all, or an int64 tensor ``(N,)``.
         size: height and width of the window in pixels.
@@ -100,10 +111,11 @@ def window(
         >>> seen[0, 0].nonzero().tolist(), boxes.tolist()
         ([[2, 1]], [[1.0, 2.0, 2.0, 3.0]])
     """
-    if x.ndim != 4 or boxes.shape != (len(x), 4):
+    many = boxes.ndim == 3 and len(boxes) == len(x) and boxes.shape[2] == 5
+    if x.ndim != 4 or not (many or boxes.shape == (len(x), 4)):
         raise ValueError(
             f"x and boxes have the shapes {tuple(x.shape)} and {tuple(boxes.shape)}, "
-            "but have to be (N, C, H, W) and (N, 4)"
+            "but have to be (N, C, H, W) and (N, 4) or (N, M, 5)"
         )
     check_count("size", size)
     starts = []
@@ -122,7 +134,10 @@ def window(
     span = torch.arange(size, device=x.device)
     rows, columns = (top[:, None] + span)[:, :, None], (left[:, None] + span)[:, None, :]
     seen = x.permute(0, 2, 3, 1)[torch.arange(len(x))[:, None, None], rows, columns]
-    return seen.permute(0, 3, 1, 2), boxes - torch.stack([left, top, left, top], 1).to(boxes)
+    corner = torch.stack([left, top, left, top], 1).to(boxes)  # (N, 4)
+    if many:  # the class stays
+        corner = F.pad(corner, (0, 1))[:, None]
+    return seen.permute(0, 3, 1, 2), boxes - corner
 
 
 def _scene(

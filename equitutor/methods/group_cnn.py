@@ -250,7 +250,9 @@ class SteerableConv(nn.Module):
         r = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
         down, right = torch.meshgrid(r, r, indexing="ij")
         # Turns of the plane are turns about y. Seen from +y, z to x is counter-clockwise.
-        offset = torch.stack([-down, torch.zeros_like(r).expand(size, size), right], -1).flatten(0, 1)
+        offset = torch.stack([-down, torch.zeros_like(r).expand(size, size), right], -1).flatten(
+            0, 1
+        )
         length = offset.norm(dim=1)
         harmonics = o3.Irreps("0e + 1o + 2e")
         y = o3.spherical_harmonics(harmonics, offset, normalize=True, normalization="component")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from equitutor import figures
 from equitutor.nero.scale import (
@@ -13,6 +14,7 @@ from equitutor.nero.scale import (
     shared_scale,
     values_of,
 )
+from equitutor.orbits import Orbit
 
 
 def plot_heat(
@@ -48,13 +50,10 @@ def plot_heat(
         axes = figures.grid(len(results), height=2.6)[1][0]
     check_axes(axes, len(results))
     for ax, (name, result) in zip(axes, results.items(), strict=True):
-        rows, columns = result.orbit.extra["shape"]
-        step = 1 if rows * columns == 1 else int(result.orbit.params.flatten().unique()[1])
-        table = values[name].view(rows, columns)
-        centered = torch.roll(table, (rows // 2, columns // 2), (0, 1)).numpy()  # 0 in the middle
-        top, left = -(rows // 2) * step - step / 2, -(columns // 2) * step - step / 2
+        table, step, top, left = _centered(result.orbit, values[name])
+        rows, columns = table.shape
         image = ax.imshow(
-            centered, cmap=figures.SEQUENTIAL, vmin=scale.low, vmax=scale.high,
+            table, cmap=figures.SEQUENTIAL, vmin=scale.low, vmax=scale.high,
             extent=(left, left + columns * step, top + rows * step, top),
         )  # fmt: skip
         ax.plot(0, 0, "+", color="white", ms=9, mew=2.5)
@@ -62,3 +61,23 @@ def plot_heat(
         ax.set(title=name, xlabel="shift right (px)", ylabel="shift down (px)")
     color_bar(image, axes, label, scale)
     return axes
+
+
+def _centered(orbit: Orbit, values: Tensor):
+    """Returns the table (rows, columns) around no shift, its step, and its top and left edge."""
+    if "shape" in orbit.extra:  # a torus: what is beyond half way round lies on the other side
+        rows, columns = orbit.extra["shape"]
+        step = 1 if rows * columns == 1 else int(orbit.params.flatten().unique()[1])
+        table = torch.roll(values.view(rows, columns), (rows // 2, columns // 2), (0, 1))
+        top, left = -(rows // 2) * step, -(columns // 2) * step
+    else:  # a grid of steps to both sides, row-major
+        down, right = (side.unique() for side in orbit.params.T)
+        if len(down) * len(right) != len(orbit):
+            raise ValueError(
+                f"results must lie on a full grid of shifts, got {len(orbit)} shifts on "
+                f"{len(down)} x {len(right)} places"
+            )
+        step = (right[1] - right[0]).item() if len(right) > 1 else 1
+        table = values.view(len(down), len(right))
+        top, left = down[0].item(), right[0].item()
+    return table.numpy(), step, top - step / 2, left - step / 2

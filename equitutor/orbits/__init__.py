@@ -16,6 +16,9 @@ Five lines on a model of your own:
 torch.Size([64, 6])
 """
 
+from equitutor.orbits.box_consensus import BoxConsensus, box_consensus, rescore
+from equitutor.orbits.box_counts import counts_along, detection_counts
+from equitutor.orbits.boxes import box_score, box_windows, in_window, iou
 from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.diagnose import diagnose
@@ -27,17 +30,26 @@ from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
 
 __all__ = [
+    "BoxConsensus",
     "Diagnosis",
     "LayerReport",
     "Orbit",
     "OrbitResult",
     "assert_equivariant",
+    "box_consensus",
+    "box_score",
+    "box_windows",
     "consensus",
+    "counts_along",
     "d4_time",
+    "detection_counts",
     "diagnose",
     "equivariance_error",
     "evaluate",
     "finite",
+    "in_window",
+    "iou",
+    "rescore",
     "shifts",
     "so2",
     "so3_disk",

@@ -1,0 +1,131 @@
+"""Precision, recall and average precision of detections, also along an orbit of windows."""
+
+import torch
+from torch import Tensor
+
+from equitutor.orbits.boxes import area, check_found, check_targets, in_window, iou
+from equitutor.orbits.result import OrbitResult
+
+
+def match(found: Tensor, targets: Tensor, least: float = 0.5) -> Tensor:
+    """Returns which detections (N, K, 6) find an object of targets (N, M, 5), booleans (N, K).
+
+    From the most confident on, a detection takes that free object of its class that it overlaps
+    most, if IoU is at least `least`. An object is found once; a second box on it is a false alarm.
+
+    >>> found = torch.tensor([[[0.0, 0, 4, 4, 0.9, 0], [0.0, 0, 4, 4, 0.8, 0]]])
+    >>> match(found, torch.tensor([[[0.0, 0, 4, 4, 0]]])).tolist()
+    [[True, False]]
+    """
+    check_found(found), check_targets(targets, len(found))
+    overlap = iou(found[:, :, None, :4], targets[:, None, :, :4])  # (N, K, M)
+    fits = (found[:, :, None, 5] == targets[:, None, :, 4]) & (targets[:, None, :, 4] >= 0)
+    overlap = torch.where(fits & (overlap >= least), overlap, -1.0)
+    hits = torch.zeros(found.shape[:2], dtype=torch.bool, device=found.device)
+    order = found[..., 4].argsort(dim=1, descending=True, stable=True)
+    scene = torch.arange(len(found), device=found.device)
+    for k in order.T:
+        value, which = overlap[scene, k].max(1)
+        hits[scene, k] = value > 0
+        overlap[scene[value > 0], :, which[value > 0]] = -1.0  # taken
+    return hits
+
+
+def detection_counts(
+    found: Tensor, targets: Tensor, least: float = 0.5, threshold: float = 0.3
+) -> dict[str, float]:
+    """Returns precision, recall, F1 and average precision of detections over all scenes.
+
+    The denominator of recall is the number of objects in `targets`. Precision without a detection,
+    and recall without an object, are NaN. Average precision is the area under precision over
+    recall, precision made falling, of each class; then the mean over the classes that occur.
+
+    Args:
+        found: (N, K, 6); rows of confidence 0 count as no detection.
+        targets: (N, M, 5).
+        least: IoU of a match. threshold: least confidence for precision, recall and F1.
+
+    Raises ValueError where a shape or number does not fit.
+
+    Source: Pascal VOC challenge (Everingham et al. 2010), all points.
+
+    >>> found = torch.tensor([[[0.0, 0, 4, 4, 0.9, 0]]])
+    >>> targets = torch.tensor([[[0.0, 0, 4, 4, 0], [8.0, 8, 9, 9, 0], [0.0, 0, 0, 0, -1]]])
+    >>> detection_counts(found, targets)["recall"]
+    0.5
+    """
+    for name, value in (("least", least), ("threshold", threshold)):
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must be in (0, 1], got {value!r}")
+    hits = match(found, targets, least).flatten()
+    sure, kind = found[..., 4].flatten(), found[..., 5].flatten()
+    objects = targets[..., 4].flatten()
+    objects = objects[objects >= 0]
+    told = sure >= threshold
+    share = lambda part, whole: part / whole if whole else float("nan")
+    precision = share(int((hits & told).sum()), int(told.sum()))
+    recall = share(int((hits & told).sum()), len(objects))
+    both = share(2 * int((hits & told).sum()), int(told.sum()) + len(objects))  # their F1
+    areas = []
+    for label in objects.unique():
+        mine = (kind == label) & (sure > 0)
+        order = sure[mine].argsort(dim=0, descending=True, stable=True)
+        right = hits[mine][order].double()
+        total = int((objects == label).sum())
+        made = right.cumsum(0) / torch.arange(1, len(right) + 1, device=right.device)
+        falling = made.flip(0).cummax(0).values.flip(0) if len(made) else made
+        areas.append((falling * right).sum().item() / total)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": both,
+        "average precision": share(sum(areas), len(areas)),
+    }
+
+
+def counts_along(
+    result: OrbitResult,
+    targets: Tensor,
+    least: float = 0.5,
+    threshold: float = 0.3,
+    visible: float = 0.5,
+) -> dict[str, Tensor]:
+    """Returns `detection_counts` at each element of an orbit of windows, (G,) for each name.
+
+    Objects too little of which is in the window are not to be found there, and a detection of one
+    is not held against the model: it is left out.
+
+    Args:
+        result: from `evaluate` with `box_windows` and keep_outputs=True.
+        targets: (N, M, 5) in pixels of the scene.
+        least, threshold: as in `detection_counts`. visible: as in `in_window`.
+
+    Raises ValueError where the result holds no detections of windows, or a shape does not fit.
+    """
+    size, found = window_of(result), result.outputs
+    check_targets(targets, found.shape[1])
+    rows = []
+    for g in range(len(result.orbit)):
+        moved = result.orbit.act_y(targets, g)
+        seen = in_window(moved, size, visible)
+        hidden = (seen[..., 4] < 0) & (moved[..., 4] >= 0)  # (N, M)
+        low = torch.maximum(found[g][:, :, None, :2], seen[:, None, :, :2])
+        high = torch.minimum(found[g][:, :, None, 2:4], seen[:, None, :, 2:4])
+        inside = area(torch.cat([low, high], -1)) > 0.5 * area(found[g])[..., None]  # (N, K, M)
+        unclear = (inside & hidden[:, None]).any(-1) & ~match(found[g], seen, least)
+        told = found[g].clone()
+        told[..., 4] = told[..., 4].masked_fill(unclear, 0)
+        rows.append(detection_counts(told, seen, least, threshold))
+    return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+
+
+def window_of(result: OrbitResult) -> int:
+    """Returns the side of the window; ValueError where a result holds no detections of windows."""
+    if "window" not in result.orbit.extra:
+        raise ValueError(f"result must be of box_windows, got the orbit {result.orbit.name!r}")
+    if not isinstance(result.outputs, Tensor) or result.outputs.ndim != 4:
+        raise ValueError(
+            "result must hold detections (G, N, K, 6): evaluate(..., keep_outputs=True)"
+        )
+    check_found(result.outputs[0])
+    return result.orbit.extra["window"]

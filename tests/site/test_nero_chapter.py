@@ -1,0 +1,162 @@
+"""The rendered NERO chapter in a real browser without a network: its two explorers."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from equitutor import __main__ as cli
+
+# The worker that builds the site for the other tests looks at this page, too.
+pytestmark = pytest.mark.xdist_group("site")
+
+CONTROLS = ["metric", "truth", "consensus", "label", "rank", "previous", "next",
+            "aggregate", "map", "method", "color", "individual"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def path():
+    """The page of the chapter. What is up to date comes from the cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert cli.main(["build"]) == 0
+    return ROOT / "build/site/_build/html/book/nero.html"
+
+
+@pytest.fixture
+def page(browser, path):
+    """The page, opened offline; any request to another host fails the test."""
+    asked, context = [], browser.new_context(viewport={"width": 1280, "height": 1400})
+    context.set_offline(True)
+    page = context.new_page()
+    page.on("request", lambda r: asked.append(r.url) if r.url[:4] == "http" else 0)
+    page.goto(path.as_uri())
+    page.wait_for_selector(".et-nero >> nth=1")
+    yield page
+    context.close()
+    assert not asked
+
+
+class View:
+    """One explorer of the page."""
+
+    def __init__(self, page, k):
+        self.page, self.root = page, page.locator(".et-nero").nth(k)
+
+    def part(self, name):
+        return self.root.locator(f'[data-et="{name}"]').first
+
+    def text(self, name):
+        return self.part(name).inner_text()
+
+    def html(self, *names):
+        return [self.part(name).inner_html() for name in names]
+
+    def state(self):
+        return self.root.inner_html()
+
+    def detail(self):
+        """What the view of one input shows: its canvas as pixels, or its drawing."""
+        canvas = self.root.locator(".et-nero-see canvas").first
+        if canvas.count():
+            return canvas.evaluate("c => c.toDataURL()")
+        return self.part("detail").inner_html()
+
+    def click(self, name, x, y):
+        """Clicks a point of a drawing, in its own units."""
+        svg = self.part(name).locator("svg").first
+        svg.scroll_into_view_if_needed()
+        box = svg.bounding_box()
+        width = float(svg.get_attribute("viewBox").split()[2])
+        self.page.mouse.click(
+            box["x"] + x * box["width"] / width, box["y"] + y * box["width"] / width
+        )
+
+    def click_dot(self, k):
+        dot = self.part("map").locator("circle").nth(k)
+        dot.scroll_into_view_if_needed()
+        box = dot.bounding_box()
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_two_explorers_and_nothing_shared(page):
+    assert page.locator(".et-nero").count() == 2
+    ids = page.locator(".et-nero [id]").evaluate_all("e => e.map((x) => x.id)")
+    assert len(ids) == len(set(ids))
+    digits, clouds = View(page, 0), View(page, 1)
+    page.wait_for_timeout(400)  # the spoken line comes a little later
+    for one, other in ((digits, clouds), (clouds, digits)):
+        before, still = one.state(), other.state()
+        one.part("next").click()
+        page.wait_for_timeout(400)
+        assert one.state() != before and other.state() == still
+
+
+def test_a_click_in_the_map_changes_sample_and_detail(page):
+    digits = View(page, 0)
+    seen = digits.text("where").split(",")[0]
+    before = (*digits.html("individual"), digits.detail())
+    for k in range(100):  # some dot that is another sample
+        digits.click_dot(k)
+        if digits.text("where").split(",")[0] != seen:
+            break
+    after = (*digits.html("individual"), digits.detail())
+    assert digits.text("where").split(",")[0] != seen
+    assert [a != b for a, b in zip(before, after, strict=True)] == [True, True]
+
+
+def test_a_click_in_the_polar_plot_changes_the_element_everywhere(page):
+    digits = View(page, 0)
+    digits.click("aggregate", 100, 40)  # upwards
+    up = digits.text("where"), digits.html("aggregate", "individual"), digits.detail()
+    digits.click("individual", 40, 100)  # to the left
+    left = digits.text("where"), digits.html("aggregate", "individual"), digits.detail()
+    assert up[0].endswith("at 90°") and left[0].endswith("at 180°")
+    assert all(a != b for a, b in zip(up[1], left[1], strict=True)) and up[2] != left[2]
+    for name in ("aggregate", "individual"):
+        assert digits.part(name).get_attribute("aria-valuetext") == "180°"
+
+
+def test_a_disk_turns_the_cloud(page):
+    clouds = View(page, 1)
+    clouds.part("aggregate").focus()
+    page.keyboard.press("Home")
+    before = clouds.text("where"), clouds.detail()
+    for key in ("ArrowUp", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    assert clouds.text("where") != before[0] and clouds.detail() != before[1]
+    assert re.search(r"\d+° about the axis at \d+° in (xy|xz|yz)", clouds.text("where"))
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_everything_is_reached_by_keyboard(page, k):
+    view = View(page, k)
+    view.part("metric" if k == 0 else "truth").focus()
+    reached = []
+    for _ in CONTROLS:
+        name, inside = page.evaluate(
+            "k => [document.activeElement.dataset.et ?? '', "
+            "document.querySelectorAll('.et-nero')[k].contains(document.activeElement)]", k
+        )  # fmt: skip
+        if not inside:
+            break
+        reached.append(name)
+        page.keyboard.press("Tab")
+    assert reached == (CONTROLS if k == 0 else [c for c in CONTROLS if c != "metric"])
+
+
+def test_consensus_and_class_filter_redraw(page):
+    digits = View(page, 0)
+    before = digits.html("aggregate")
+    digits.part("consensus").click()
+    by_vote = digits.html("aggregate")
+    digits.part("label").select_option(label="6")
+    assert before != by_vote != digits.html("aggregate")
+    assert "of class 6" in digits.text("count")
+
+
+def test_the_explorers_take_at_most_one_megabyte(path):
+    html = path.read_text(encoding="utf-8")
+    parts = re.findall(r'<div class="et-explorer".*?</script>\s*</div>', html, re.DOTALL)
+    assert len(parts) == 2
+    assert sum(len(part.encode()) for part in parts) < 1_000_000
