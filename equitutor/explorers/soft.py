@@ -116,7 +116,8 @@ def page_soft(net: TypedNetwork, name: str = "net") -> dict:
 
     >>> from functools import partial
     >>> from equitutor.methods.soft import O
-    >>> net = TypedNetwork(Rep(1, 1), Rep(2, 1, 1), Rep(n2=1), partial(SoftTypedLinear, groups=[O(3)]))
+    >>> layer = partial(SoftTypedLinear, groups=[O(3)])
+    >>> net = TypedNetwork(Rep(1, 1), Rep(2, 1, 1), Rep(n2=1), layer)
     >>> sorted(page_soft(net))
     ['acts', 'hidden', 'layers', 'projected']
     """
