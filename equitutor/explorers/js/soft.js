@@ -120,13 +120,13 @@ function mount(root, data, onChange) {
   function frame(canvas, top, xs, labels) {
     const c = canvas.getContext("2d");
     const [w, h] = [canvas.width, canvas.height];
-    const box = { x: (v) => 62 + (v / xs) * (w - 82), y: (v) => h - 46 - (v / top) * (h - 66) };
+    const box = { x: (v) => 62 + (v / xs) * (w - 96), y: (v) => h - 46 - (v / top) * (h - 66) };
     c.clearRect(0, 0, w, h);
     c.font = "20px system-ui, sans-serif";
     c.fillStyle = c.strokeStyle = color("--et-soft");
     c.lineWidth = 1;
     c.beginPath();
-    c.moveTo(62, 20); c.lineTo(62, h - 46); c.lineTo(w - 20, h - 46);
+    c.moveTo(62, 20); c.lineTo(62, h - 46); c.lineTo(w - 34, h - 46);
     c.stroke();
     c.textAlign = "center";
     for (const [v, text] of labels) c.fillText(text, box.x(v), h - 18);
