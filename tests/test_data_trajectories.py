@@ -45,8 +45,8 @@ def test_real_scenes(scene, count, people, ade, fde):
     assert walks.last.shape == (count, 2)
     assert walks.x.dtype == walks.y.dtype == torch.float32
     assert len(walks.person.unique()) == people
-    speed = walks.x.norm(dim=-1).median() * 2.5  # metres a second
-    assert 0.5 < speed < 1.6  # people walk
+    speed = walks.x.norm(dim=-1).quantile(0.9) * 2.5  # metres a second
+    assert 0.5 < speed < 2.0  # many stand, but those who go do walk
     errors = displacement_errors(constant_velocity(walks.x), walks.y)
     assert [e.mean().item() for e in errors] == pytest.approx([ade, fde], abs=1e-3)
 

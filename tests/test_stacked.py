@@ -74,7 +74,8 @@ def test_penalty_and_tune():
     assert all(model[0].bias.eq(7).all() for model in stack.models)
     assert calls[0] == (0, pytest.approx(0.01 / 3), (3, 16, 3))
     assert [step for step, *_ in calls[:30]] == list(range(30))
-    sizes = [m[2].weight.norm() / p[2].weight.norm() for m, p in zip(stack.models, plain.models, strict=True)]  # fmt: skip
+    pairs = zip(stack.models, plain.models, strict=True)
+    sizes = [m[2].weight.norm() / p[2].weight.norm() for m, p in pairs]
     assert sizes[0] == sizes[2] == 1  # the penalty of one seed is no business of another
     assert sizes[1] < 0.9
     assert_close(stack.histories[1].loss[0], plain.histories[1].loss[0])  # the loss alone

@@ -27,6 +27,7 @@ from equitutor.methods.soft.measures import (
     function_error,
     function_errors,
     lie_error,
+    soft_layers,
 )
 from equitutor.methods.soft.networks import TypedNetwork, count_parameters, mlp, widest
 from equitutor.methods.soft.projectors import TypedProjector, dense_projector, hom_projector
@@ -71,5 +72,6 @@ __all__ = [
     "residual_penalty",
     "scaling",
     "snapshot_rule",
+    "soft_layers",
     "widest",
 ]
