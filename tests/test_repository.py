@@ -103,9 +103,11 @@ def test_links_lead_to_files_that_exist(name):
 
 
 def test_the_example_of_the_readme_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", read(ROOT / "README.md"), re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "torch.Size([64, 6])\n"
+    examples = re.findall(r"```python\n(.*?)```", read(ROOT / "README.md"), re.DOTALL)
+    exec(compile("\n".join(examples), "README.md", "exec"), {})
+    size, _, report = capsys.readouterr().out.partition("\n")
+    assert size == "torch.Size([64, 6])"
+    assert "Equivariance is lost" in report
 
 
 def requirements():
