@@ -348,6 +348,15 @@ def test_explorers_on_one_page_are_independent(show, circle, planted):
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False]
 
 
+def test_no_id_occurs_twice(show, circle):
+    orbit = shifts(SIDE, SIDE, 5)
+    x, _, result = measured(orbit)
+    maps = explorer({"one": result, "two": measured(orbit, seed=1)[2]}, x)
+    page = show("".join(e._repr_html_() for e in (maps, circle.made, maps)))
+    ids = page.locator(".et-nero [id]").evaluate_all("e => e.map((x) => x.id)")
+    assert len(ids) == len(set(ids)) >= 3
+
+
 @pytest.mark.parametrize("width", [340, 560, 900])
 def test_fits_every_width(show, circle, width):
     page = show(circle.made.to_html())

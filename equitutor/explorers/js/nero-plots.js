@@ -95,10 +95,10 @@ function polarPlot(holder, layout, models) {
 }
 
 function shapePlot(holder, layout, models) {
-  const hatch = hatching();
+  const hatches = models.map(hatching);
   holder.innerHTML = models.map((name, m) => `<div class="et-nero-plot">
     <p class="et-nero-name et-nero-m${m}">${escaped(name)}</p>
-    ${drawing(layout.box, `${hatch.definition}<g class="et-nero-shapes">${
+    ${drawing(layout.box, `${hatches[m].definition}<g class="et-nero-shapes">${
       layout.shapes.map((d) => `<path d="${d}"/>`).join("")}</g>
       <g class="et-nero-titles">${layout.titles?.join("") ?? ""}</g>${layout.frame ?? ""}
       <path class="et-nero-chosen et-nero-halo"/><path class="et-nero-chosen"/>`)}</div>`).join("");
@@ -111,7 +111,7 @@ function shapePlot(holder, layout, models) {
     draw(values, _, scale) {
       plots.forEach(({ shapes, titles }, m) => shapes.forEach((shape, g) => {
         const t = share(values[m][g], scale.low, scale.high);
-        shape.setAttribute("fill", Number.isNaN(t) ? hatch.fill : cividis(t));
+        shape.setAttribute("fill", Number.isNaN(t) ? hatches[m].fill : cividis(t));
         titles[g]?.setAttribute("class",
           Number.isNaN(t) ? "" : `et-nero-on-${t < 0.5 ? "dark" : "light"}`);
       }));
