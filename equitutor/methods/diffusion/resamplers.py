@@ -16,11 +16,7 @@ from equitutor.methods.alias_free import (
 __all__ = ["RESAMPLERS", "KernelDown", "KernelUp", "filtered", "resampling_pair"]
 
 RESAMPLERS = ("maxpool_bilinear", "avg_nearest", "paper3x3", "kaiser", "jinc", "ideal")
-BORDERS = {
-    "zeros": "zero",
-    "circular": "circular",
-    "reflect": "reflect",
-}  # ours for a convolution's
+BORDERS = {"zeros": "zero", "circular": "circular", "replicate": "reflect"}  # conv -> ours
 
 
 class _Kernel(nn.Module):
