@@ -127,15 +127,17 @@ def test_equals_a_loop_over_the_definition(border):
 
 @patient
 @given(st.sampled_from(["kaiser", "short", "jinc"]), borders, st.sampled_from([2, 4]))
-def test_both_paths_agree(kind, border, factor):
+def test_all_paths_agree(kind, border, factor):
     x = noise(1, 2, 24, 16)
     results = []
-    for limit in (128, 1):
+    for whole, limit in ((10_000, 128), (0, 128), (0, 1)):
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resampling, "WHOLE_UP_TO", {True: whole, False: whole})
             patch.setattr(resampling, "DENSE_UP_TO", limit)
             results.append([module(x) for module in pair(kind, border, factor)])
-    for dense, depthwise in zip(*results, strict=True):
+    for whole, dense, depthwise in zip(*results, strict=True):
         assert_close(dense, depthwise, atol=1e-12, rtol=0)
+        assert_close(whole, dense, atol=1e-12, rtol=0)
 
 
 def test_the_jinc_module_applies_the_filter_itself():
