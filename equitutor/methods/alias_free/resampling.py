@@ -131,7 +131,8 @@ class _Resampler(nn.Module):
         height, width = x.shape[-2:]
         key = ("whole", height, width, x.dtype, x.device)
         if key not in self._cache:
-            pairs = zip(self.matrices(height), self.matrices(width), strict=True)
+            axes = (self.matrices(n).contiguous() for n in (height, width))
+            pairs = zip(*axes, strict=True)
             weights = torch.ones(1) if self.terms is None else self.terms[1]
             both = sum(w * torch.kron(*pair) for w, pair in zip(weights, pairs, strict=True))
             self._cache[key] = both.mT.contiguous().to(x)
