@@ -51,6 +51,11 @@ def test_all_variants_have_the_same_parameters():
                 assert torch.equal(a, b)  # one seed, one start
             model.load_state_dict(first.state_dict())
             assert model(x, T).shape == x.shape
+    learned = net("kaiser")  # broken twin: a resampler that is learned
+    learned.up = torch.nn.ConvTranspose2d(16, 16, 2, 2)
+    assert count(learned) != count(first)
+    with pytest.raises(RuntimeError, match=r"up\.weight"):
+        learned.load_state_dict(first.state_dict())
 
 
 def shifts(model, pixels):

@@ -124,6 +124,12 @@ def test_moves_are_those_of_the_package(angle):
     assert_close(like(turned), ideal_rotate(x, angle), atol=1e-9, rtol=0)
 
 
+def test_whole_pixels_are_moved_as_they_are():
+    x = noise(1, 1, SIDE, SIDE)
+    got = in_node("return idealShift(f64(job.x), 16, -4, 3);", x=x.numpy())
+    assert_close(torch.tensor(got).view_as(x), x.roll((-4, 3), (2, 3)), atol=0, rtol=0)
+
+
 def test_decibels_and_masks_are_those_of_the_package():
     a, b = noise(1, 1, SIDE, SIDE), noise(1, 1, SIDE, SIDE, seed=1)
     whole, inside, exact = in_node(

@@ -16,11 +16,19 @@ function slideRow(x, n, at, stride, shift, keep) {
   }
 }
 
-// The image moved by dy down and dx to the right, any real numbers; the Nyquist waves are dropped.
+// The image moved by dy down and dx to the right, any real numbers. Whole pixels are moved as they
+// are; for a fraction the Nyquist waves, which have no place in between, are dropped.
 export function idealShift(x, n, dy, dx) {
-  const y = Float64Array.from(x);
-  for (let k = 0; k < n; k++) slideRow(y, n, k, n, dy, false);
-  for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, dx, false);
+  let y = Float64Array.from(x);
+  const whole = (d) => (Number.isInteger(d) ? ((d % n) + n) % n : 0);
+  const [down, right] = [whole(dy), whole(dx)];
+  if (down || right)
+    y = y.map((_, k) => {
+      const [i, j] = [Math.floor(k / n) - down + n, (k % n) - right + n];
+      return x[(i % n) * n + (j % n)];
+    });
+  if (!Number.isInteger(dy)) for (let k = 0; k < n; k++) slideRow(y, n, k, n, dy, false);
+  if (!Number.isInteger(dx)) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, dx, false);
   return y;
 }
 
