@@ -26,7 +26,7 @@ function mount(root, data, onChange) {
     choice("process", "Turn during", PROCESSES.map((p) => p.name)) +
     "</div>" + thumbs(images, "Start noise") +
     '<div class="et-dial-stage"><div class="et-panel">' +
-    '<svg class="et-dial" viewBox="0 0 120 120" tabindex="0" role="slider" data-et="dial" ' +
+    '<svg class="et-dial" viewBox="-8 0 136 120" tabindex="0" role="slider" data-et="dial" ' +
     'aria-label="asked angle in degrees" aria-valuemin="-180" aria-valuemax="180">' +
     '<circle class="et-ring" cx="60" cy="60" r="46"></circle>' +
     Array.from({ length: 12 }, (_, k) =>
