@@ -1,6 +1,7 @@
 """The chain and its reverse: formulas, reproducibility, and what a rotation on the way does."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -206,7 +207,7 @@ def test_times_go_from_the_end_to_the_image():
     for steps in (2, 7, 50):
         times = Diffusion().times(steps)
         assert times[0] == 999 and times[-2:] == [0, -1]
-        assert all(a > b for a, b in zip(times, times[1:], strict=False))
+        assert all(a > b for a, b in pairwise(times))
 
 
 def test_realized_angles_and_calibration():
