@@ -99,6 +99,25 @@ def test_what_is_exact_was_exact(run):
         assert max(dB(name, move)) < 60  # broken twins: ordinary kernels, a border of zeros
 
 
+def test_what_the_text_says_of_baselines_and_turns(run):
+    """The chapter says it in words; a new run that says otherwise has to change them."""
+    for name in ("Kaiser B", "Kaiser D", "paper B", "average"):
+        assert max(e["mean"] for e in nets(run, f"mnist pairs/{name} against max-pool")) < 0
+    for name in ("Kaiser B", "Kaiser D"):
+        entries = nets(run, f"mnist pairs/{name} against average")
+        assert [conclusion(e) for e in entries] == ["undecided"] * 2
+    signs = [nets(run, f"{g} pairs/paper D against max-pool")[0]["mean"] > 0
+             for g in ("cifar10", "mnist_m")]  # fmt: skip
+    assert signs == [False, True]
+    turned = lambda name, what: run["metrics"][f"mnist turned/{name}/90° {what}"]["mean"]
+    for name in ("max-pool", "average", "Kaiser B", "Kaiser D", "paper B"):
+        assert turned(name, "realized") > 80
+        assert 35 < turned(name, "class kept") < 65
+    assert min(turned(n, "class kept") for n in ("average, radial", "average, turned")) > 80
+    kept = lambda w: run["metrics"][f"mnist windows/{w}/90° class kept"]["mean"]
+    assert kept("first half") < kept("whole chain") < kept("last half") <= kept("last quarter")
+
+
 def test_the_chapter_promises_nothing_it_did_not_see():
     notebook = json.loads((ROOT / "book/alias-free-diffusion.ipynb").read_text(encoding="utf-8"))
     for cell in notebook["cells"]:

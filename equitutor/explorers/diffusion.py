@@ -72,7 +72,7 @@ def dial_explorer(
     chain: Diffusion,
     steps: int = 25,
     angle: float = 60,
-    title: str = "Turn the dial: how much of the angle arrives?",
+    title: str = "Turn the dial: the angle arrives, but which digit?",
 ) -> Explorer:
     """Returns an explorer in which an image is generated in the page while it is turned.
 
