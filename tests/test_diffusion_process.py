@@ -1,6 +1,7 @@
 """The chain and its reverse: formulas, reproducibility, and what a rotation on the way does."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -127,15 +128,20 @@ def test_turning_on_the_way_equals_turning_the_result(eta, clip, quarters):
 
 
 def test_any_angle_with_a_denoiser_that_is_linear_and_the_same_everywhere():
-    """Small turns add up to the whole one, inside the disc and for what is band-limited."""
+    """Small turns add up to the whole one, inside the disc and for what is band-limited.
+
+    The start fades out smoothly: a sharp edge has frequencies that no rotation keeps.
+    """
     from equitutor.methods.alias_free import band_limit, disc_mask, relative_error
 
-    start = band_limit(noise(4, 1, 32, 32), 0.5) * disc_mask(32, 0.3)
+    x = torch.arange(32).double() - 15.5
+    fade = torch.exp(-(x.square() + x[:, None].square()) / 40)
+    start = band_limit(noise(4, 1, 32, 32), 0.5) * fade
     shape = start.shape
     plain = CHAIN.sample(gaussian(), shape, 12, clip=None, start=start)
     turned = CHAIN.sample(gaussian(), shape, 12, rotate=RotationPlan(60), clip=None, start=start)
     error = lambda angle: relative_error(turned, ideal_rotate(plain, angle), disc_mask(32))
-    assert error(60) < 0.1
+    assert error(60) < 2e-3
     assert min(error(-60), error(50), error(70)) > 0.2  # broken twin: another angle or sense
 
 
@@ -201,7 +207,7 @@ def test_times_go_from_the_end_to_the_image():
     for steps in (2, 7, 50):
         times = Diffusion().times(steps)
         assert times[0] == 999 and times[-2:] == [0, -1]
-        assert all(a > b for a, b in zip(times, times[1:], strict=False))
+        assert all(a > b for a, b in pairwise(times))
 
 
 def test_realized_angles_and_calibration():

@@ -10,6 +10,7 @@ from equitutor.methods.alias_free import eq_psnr
 from equitutor.methods.diffusion import (
     RESAMPLERS,
     Diffusion,
+    KernelDown,
     KernelUp,
     UNet,
     group_averaged,
@@ -51,6 +52,11 @@ def test_all_variants_have_the_same_parameters():
                 assert torch.equal(a, b)  # one seed, one start
             model.load_state_dict(first.state_dict())
             assert model(x, T).shape == x.shape
+    learned = net("kaiser")  # broken twin: a resampler that is learned
+    learned.up = torch.nn.ConvTranspose2d(16, 16, 2, 2)
+    assert count(learned) != count(first)
+    with pytest.raises(RuntimeError, match=r"up\.weight"):
+        learned.load_state_dict(first.state_dict())
 
 
 def shifts(model, pixels):
@@ -89,6 +95,18 @@ def test_no_resampler_makes_the_network_follow_a_quarter_turn():
 def test_kernels_commute_with_whole_pixels_only_in_one_place():
     up = KernelUp()
     assert up(torch.ones(1, 1, 8, 8))[0, 0, 3, 3] != up(torch.ones(1, 1, 8, 8))[0, 0, 3, 4]
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_kernels_are_zeros_then_a_filter_and_a_filter_then_every_second_pixel(size):
+    kernel, x = torch.randn(size, size), torch.randn(2, 3, 6, 8)
+    each = kernel.expand(3, 1, -1, -1)
+    same = lambda x: torch.nn.functional.conv2d(x, each, padding=size // 2, groups=3)
+    fine = torch.zeros(2, 3, 12, 16)
+    fine[..., ::2, ::2] = x
+    assert_close(KernelUp(kernel)(x), same(fine))
+    assert_close(KernelDown(kernel)(x), same(x)[..., ::2, ::2])
+    assert not torch.allclose(KernelUp(kernel.T)(x), same(fine))  # broken twin: turned kernel
 
 
 def test_one_training_step_changes_every_parameter():

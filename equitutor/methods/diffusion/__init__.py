@@ -1,8 +1,8 @@
 """Diffusion models with a resampler of choice (Anjum, arXiv 2411.09174).
 
 `resamplers` are the pairs that change the rate, `unet` the one network they go into, `process` the
-chain of noise and its reverse, `rotation` turns images on the way, `average` keeps smooth weights,
-`fidelity` compares generated with real images.
+chain of noise and its reverse, `rotation` turns images on the way, `radial` gives a network kernels
+without a direction, `average` keeps smooth weights, `fidelity` compares generated with real images.
 """
 
 from equitutor.methods.diffusion.average import EMA
@@ -15,6 +15,7 @@ from equitutor.methods.diffusion.fidelity import (
     kid,
 )
 from equitutor.methods.diffusion.process import Diffusion
+from equitutor.methods.diffusion.radial import RadialKernel, radial_convolutions
 from equitutor.methods.diffusion.resamplers import (
     RESAMPLERS,
     KernelDown,
@@ -39,6 +40,7 @@ __all__ = [
     "FeatureNet",
     "KernelDown",
     "KernelUp",
+    "RadialKernel",
     "RotationPlan",
     "UNet",
     "bootstrap_interval",
@@ -51,6 +53,7 @@ __all__ = [
     "group_averaged",
     "inception_scores",
     "kid",
+    "radial_convolutions",
     "realized_angles",
     "resampling_pair",
     "time_code",

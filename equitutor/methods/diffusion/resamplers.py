@@ -16,11 +16,7 @@ from equitutor.methods.alias_free import (
 __all__ = ["RESAMPLERS", "KernelDown", "KernelUp", "filtered", "resampling_pair"]
 
 RESAMPLERS = ("maxpool_bilinear", "avg_nearest", "paper3x3", "kaiser", "jinc", "ideal")
-BORDERS = {
-    "zeros": "zero",
-    "circular": "circular",
-    "reflect": "reflect",
-}  # ours for a convolution's
+BORDERS = {"zeros": "zero", "circular": "circular", "replicate": "reflect"}  # conv -> ours
 
 
 class _Kernel(nn.Module):
@@ -31,9 +27,9 @@ class _Kernel(nn.Module):
             raise ValueError(f"kernel must be (K, K) with odd K, got shape {tuple(kernel.shape)}")
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
-    def _filter(self, x: Tensor) -> Tensor:
-        kernel = self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
-        return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=x.shape[1])
+    def _each(self, x: Tensor) -> Tensor:
+        """Returns the kernel once for each channel of `x`, (C, 1, K, K)."""
+        return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 
 class KernelDown(_Kernel):
@@ -53,7 +49,8 @@ class KernelDown(_Kernel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps (B, C, ceil(H / 2), ceil(W / 2))."""
-        return self._filter(x)[..., ::2, ::2]
+        kernel = self._each(x)
+        return F.conv2d(x, kernel, stride=2, padding=kernel.shape[-1] // 2, groups=x.shape[1])
 
 
 class KernelUp(_Kernel):
@@ -73,10 +70,9 @@ class KernelUp(_Kernel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps (B, C, 2 H, 2 W)."""
-        batch, channels, height, width = x.shape
-        fine = x.new_zeros(batch, channels, 2 * height, 2 * width)
-        fine[..., ::2, ::2] = x
-        return self._filter(fine)
+        kernel = self._each(x).flip(-1, -2)  # a transposed convolution reads it backwards
+        half = kernel.shape[-1] // 2
+        return F.conv_transpose2d(x, kernel, None, 2, half, 1, groups=x.shape[1])
 
 
 def resampling_pair(name: str, padding: str = "zeros", factor: int = 2) -> nn.ModuleList:

@@ -1,0 +1,166 @@
+// The explorer of controlled rotation: a digit is generated in the page while it is turned.
+// Concatenated behind unet.js, moves.js and diffusion-view.js, whose functions it uses.
+
+const PROCESSES = [
+  { name: "whole chain (the paper)", start: 0, end: 1 },
+  { name: "first half only", start: 0, end: 0.5 },
+  { name: "last half only", start: 0.5, end: 1 },
+  { name: "rotate the finished image", start: 1, end: 1 },
+];
+
+function mount(root, data, onChange) {
+  const { side: n, starts, images, times, levels, names } = data;
+  const networks = data.networks.map(unpackNetwork);
+  const pixels = n * n;
+  const steps = times.length;
+  const state = { network: 0, image: 0, process: 0, angle: data.angle, step: steps };
+  const plain = new Map(); // the chains without a turn
+  let [late, speaking] = [0, 0];
+  let turned = null;
+
+  const hand = (name, radius) =>
+    `<line class="${name}" data-et="${name}" x1="60" y1="60" x2="60" y2="${60 - radius}"></line>`;
+  root.innerHTML =
+    '<div class="et-diff"><div class="et-bar">' +
+    choice("network", "Network", names) +
+    choice("process", "Turn during", PROCESSES.map((p) => p.name)) +
+    "</div>" + thumbs(images, "Start noise") +
+    '<div class="et-dial-stage"><div class="et-panel">' +
+    '<svg class="et-dial" viewBox="-8 0 136 120" tabindex="0" role="slider" data-et="dial" ' +
+    'aria-label="asked angle in degrees" aria-valuemin="-180" aria-valuemax="180">' +
+    '<circle class="et-ring" cx="60" cy="60" r="46"></circle>' +
+    Array.from({ length: 12 }, (_, k) =>
+      `<line class="et-tick" x1="60" y1="14" x2="60" y2="19" transform="rotate(${30 * k} 60 60)"></line>`)
+      .join("") +
+    [[60, 10, "0"], [8, 63, "90"], [60, 118, "180"], [112, 63, "−90"]].map(([x, y, t]) =>
+      `<text x="${x}" y="${y}">${t}</text>`).join("") +
+    hand("et-realized", 26) + hand("et-asked", 42) +
+    '<circle class="et-knob" data-et="knob" cx="60" cy="18" r="6"></circle></svg>' +
+    slider("angle", "asked angle (°)", -180, 180, 5) +
+    '<p class="et-ask">asked, dashed: <span class="et-number" data-et="asked"></span></p>' +
+    '<p class="et-real">realized, solid: <span class="et-number" data-et="realized"></span></p>' +
+    '<p>likeness: <span class="et-number" data-et="alike"></span></p>' +
+    '</div><div><div class="et-panels et-dial-panels">' +
+    panel("still", "without turning", "from the same noise") +
+    panel("now", "on the way", '<span data-et="when"></span>') +
+    panel("made", "finished", "turned while it was made") +
+    '</div><div class="et-sliders" style="grid-template-columns:minmax(0,1fr)">' +
+    slider("step", "step of the chain", 0, steps, 1) +
+    '</div></div></div><p class="et-live" aria-live="polite" data-et="live"></p></div>';
+  const part = (name) => root.querySelector(`[data-et="${name}"]`);
+  const write = (name, text) => (part(name).textContent = text);
+  const noise = () => Float64Array.from(starts.subarray(state.image * pixels).subarray(0, pixels));
+
+  function increments() {
+    const { start, end } = PROCESSES[state.process];
+    const inside = times.map((_, k) => start <= (k + 0.5) / steps && (k + 0.5) / steps <= end);
+    const count = inside.filter(Boolean).length;
+    return inside.map((one) => (one ? state.angle / count : 0));
+  }
+  function compute() {
+    const network = networks[state.network];
+    const key = `${state.network} ${state.image}`;
+    if (!plain.has(key)) {
+      const zeros = times.map(() => 0);
+      plain.set(key, sampleChain(network, noise(), n, times, levels, zeros));
+    }
+    const rest = plain.get(key);
+    const last = steps - 1;
+    let trace = rest;
+    if (state.angle && state.process < 3)
+      trace = sampleChain(network, noise(), n, times, levels, increments());
+    else if (state.angle)
+      trace = rest.map((x, k) => (k === last ? idealRotate(x, n, state.angle) : x));
+    turned = { rest: rest[last], trace, ...realizedAngle(rest[last], trace[last], n) };
+  }
+
+  function paintStep() {
+    const { trace } = turned;
+    const x = state.step ? trace[state.step - 1] : noise();
+    drawMap(part("now"), x, n, -2, 2);
+    part("step").value = state.step;
+    write("step-text", `${String(state.step).padStart(2)} of ${steps}`);
+    write("when", state.step === 0 ? "pure noise" : state.step === steps ? "finished" : `after step ${state.step}`);
+  }
+  const place = (name, angle) => part(name).setAttribute("transform", `rotate(${-angle} 60 60)`);
+  function paintAngle() {
+    part("angle").value = state.angle;
+    write("angle-text", signed(state.angle, 0));
+    write("asked", `${signed(state.angle, 0)}°`);
+    part("dial").setAttribute("aria-valuenow", state.angle);
+    place("et-asked", state.angle);
+    place("knob", state.angle);
+  }
+  function paint() {
+    compute();
+    drawMap(part("still"), turned.rest, n, -1, 1);
+    drawMap(part("made"), turned.trace[steps - 1], n, -1, 1);
+    place("et-realized", turned.angle);
+    write("realized", `${signed(turned.angle, 0)}°`);
+    write("alike", turned.alike.toFixed(2));
+    part("network").value = state.network;
+    part("process").value = state.process;
+    root.querySelectorAll(".et-thumb").forEach((thumb, k) =>
+      thumb.setAttribute("aria-pressed", String(k === state.image)));
+    paintAngle();
+    paintStep();
+    clearTimeout(speaking);
+    const words = `asked ${state.angle} degrees, realized ${turned.angle}, likeness ${turned.alike.toFixed(2)}`;
+    speaking = setTimeout(() => write("live", words), 500);
+  }
+  // The hand follows at once; the chain is run when it rests for a moment.
+  function change(next) {
+    Object.assign(state, next);
+    if ("step" in next) paintStep();
+    else {
+      paintAngle();
+      clearTimeout(late);
+      late = setTimeout(() => root.isConnected && paint(), 40);
+    }
+    onChange({ ...state });
+  }
+
+  const wrap = (angle) => ((((angle + 180) % 360) + 360) % 360) - 180;
+  const dial = part("dial");
+  let dragging = false;
+  const follow = (event) => {
+    const box = dial.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
+    change({ angle: wrap(5 * Math.round((Math.atan2(-x, -y) * 180) / Math.PI / 5)) });
+  };
+  dial.addEventListener("pointerdown", (event) => {
+    dial.setPointerCapture(event.pointerId);
+    dragging = true;
+    follow(event);
+  });
+  dial.addEventListener("pointermove", (event) => dragging && follow(event));
+  for (const end of ["pointerup", "pointercancel"])
+    dial.addEventListener(end, () => (dragging = false));
+  dial.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: 5, ArrowUp: 5, ArrowRight: -5, ArrowDown: -5, PageUp: 30, PageDown: -30 };
+    if (event.key === "Home") change({ angle: 0 });
+    else if (event.key in step) change({ angle: wrap(state.angle + step[event.key]) });
+    else return;
+    event.preventDefault();
+  });
+  part("angle").addEventListener("input", (event) => change({ angle: Number(event.target.value) }));
+  part("step").addEventListener("input", (event) => change({ step: Number(event.target.value) }));
+  for (const name of ["network", "process"])
+    part(name).addEventListener("change", (event) => change({ [name]: Number(event.target.value) }));
+  root.querySelectorAll(".et-thumb").forEach((thumb, k) => {
+    const canvas = thumb.querySelector("canvas");
+    drawMap(canvas, starts.subarray(k * pixels, (k + 1) * pixels), n, -2, 2);
+    canvas.style.cssText = "width:100%;height:100%;image-rendering:pixelated";
+    thumb.addEventListener("click", () => change({ image: k }));
+  });
+  paint();
+
+  return {
+    get: () => ({ ...state }),
+    set(next) {
+      Object.assign(state, next);
+      paint();
+    },
+    stop: () => clearTimeout(late),
+  };
+}

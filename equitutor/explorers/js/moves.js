@@ -1,0 +1,123 @@
+// Ideal shifts and rotations of square images on a torus, and the reverse steps of a diffusion chain.
+
+// Weights K(u) of the sample at distance u - shift: all waves but the Nyquist wave move.
+function slideRow(x, n, at, stride, shift, keep) {
+  const row = new Float64Array(n);
+  for (let i = 0; i < n; i++) row[i] = x[at + i * stride];
+  for (let j = 0; j < n; j++) {
+    let sum = 0;
+    for (let i = 0; i < n; i++) {
+      let weight = 1;
+      for (let k = 1; k < n / 2; k++) weight += 2 * Math.cos((2 * Math.PI * k * (j - i - shift)) / n);
+      if (keep && n % 2 === 0) weight += (j - i) % 2 ? -1 : 1;
+      sum += weight * row[i];
+    }
+    x[at + j * stride] = sum / n;
+  }
+}
+
+// The image moved by dy down and dx to the right, any real numbers. Whole pixels are moved as they
+// are; for a fraction the Nyquist waves, which have no place in between, are dropped.
+export function idealShift(x, n, dy, dx) {
+  let y = Float64Array.from(x);
+  const whole = (d) => (Number.isInteger(d) ? ((d % n) + n) % n : 0);
+  const [down, right] = [whole(dy), whole(dx)];
+  if (down || right)
+    y = y.map((_, k) => {
+      const [i, j] = [Math.floor(k / n) - down + n, (k % n) - right + n];
+      return x[(i % n) * n + (j % n)];
+    });
+  if (!Number.isInteger(dy)) for (let k = 0; k < n; k++) slideRow(y, n, k, n, dy, false);
+  if (!Number.isInteger(dx)) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, dx, false);
+  return y;
+}
+
+const halfEven = (v) => {
+  const low = Math.floor(v);
+  return v - low === 0.5 ? low + (Math.abs(low) % 2) : Math.round(v);
+};
+
+// The image turned counter-clockwise by `angle` degrees: quarter turns exactly, the rest by shears.
+export function idealRotate(x, n, angle) {
+  const turns = halfEven(angle / 90);
+  let y = Float64Array.from(x);
+  for (let k = ((turns % 4) + 4) % 4; k > 0; k--) {
+    const z = new Float64Array(n * n);
+    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) z[i * n + j] = y[j * n + n - 1 - i];
+    y = z;
+  }
+  const rest = ((angle - 90 * turns) * Math.PI) / 180;
+  if (rest === 0) return y;
+  const shear = () => {
+    for (let i = 0; i < n; i++)
+      slideRow(y, n, i * n, 1, Math.tan(rest / 2) * (i - (n - 1) / 2), true);
+  };
+  shear();
+  for (let j = 0; j < n; j++) slideRow(y, n, j, n, -Math.sin(rest) * (j - (n - 1) / 2), true);
+  shear();
+  return y;
+}
+
+// Which pixels lie within radius * n of the center.
+export function discMask(n, radius = 0.4) {
+  const inside = [];
+  for (let k = 0; k < n * n; k++) {
+    const [i, j] = [Math.floor(k / n) - (n - 1) / 2, (k % n) - (n - 1) / 2];
+    inside.push(i * i + j * j <= (radius * n) ** 2);
+  }
+  return inside;
+}
+
+// 10 log10(4 / mean square of a - b), over the pixels of `mask` if there is one.
+export function decibels(a, b, mask) {
+  let [sum, count] = [0, 0];
+  for (let k = 0; k < a.length; k++) {
+    if (mask && !mask[k]) continue;
+    sum += (a[k] - b[k]) ** 2;
+    count++;
+  }
+  return sum === 0 ? Infinity : 10 * Math.log10((4 * count) / sum);
+}
+
+// The clean image that a network sees in x, and the noise, for a network that predicts velocity.
+export function denoise(network, x, t, level, clip) {
+  const v = unetForward(network, x, t);
+  const [a, b] = [Math.sqrt(level), Math.sqrt(1 - level)];
+  const clean = x.map((value, k) => Math.min(clip, Math.max(-clip, a * value - b * v[k])));
+  return { clean, noise: x.map((value, k) => (value - a * clean[k]) / b) };
+}
+
+// The chain from noise to image, turned by turns[k] degrees after step k: all x on the way.
+export function sampleChain(network, start, n, times, levels, turns) {
+  const trace = [];
+  let x = start;
+  for (let k = 0; k < times.length; k++) {
+    const { clean, noise } = denoise(network, x, times[k], levels[k], 1);
+    const then = k + 1 < times.length ? levels[k + 1] : 1;
+    const [a, b] = [Math.sqrt(then), Math.sqrt(Math.max(0, 1 - then))];
+    x = clean.map((value, i) => a * value + b * noise[i]);
+    if (turns[k]) x = idealRotate(x, n, turns[k]);
+    trace.push(x);
+  }
+  return trace;
+}
+
+// The angle, of -180 ... 175 in steps of 5, at which `reference` is most like `turned`.
+export function realizedAngle(reference, turned, n) {
+  const mask = discMask(n);
+  const centered = (x) => {
+    const inside = [...x].filter((_, k) => mask[k]);
+    const mean = inside.reduce((a, b) => a + b, 0) / inside.length;
+    const rest = inside.map((v) => v - mean);
+    const size = Math.sqrt(rest.reduce((a, b) => a + b * b, 0)) || 1e-12;
+    return rest.map((v) => v / size);
+  };
+  const goal = centered(turned);
+  let best = { angle: 0, alike: -Infinity };
+  for (let angle = -180; angle < 180; angle += 5) {
+    const part = centered(idealRotate(reference, n, angle));
+    const alike = part.reduce((sum, v, k) => sum + v * goal[k], 0);
+    if (alike > best.alike) best = { angle, alike };
+  }
+  return best;
+}

@@ -1,0 +1,125 @@
+"""The recorded run of the chapter on diffusion: its seeds, and verdicts that its numbers give."""
+
+import copy
+import json
+import math
+
+import pytest
+from conftest import ROOT
+
+RESULTS = ROOT / "book/results/alias-free-diffusion.json"
+T95 = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided, n - 1 degrees of freedom
+
+
+@pytest.fixture(scope="module")
+def run():
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+def interval(entry):
+    half = math.inf
+    if entry["n"] in T95:
+        half = T95[entry["n"]] * entry["std"] / math.sqrt(entry["n"])
+    return entry["mean"] - half, entry["mean"] + half
+
+
+def nets(run, row):
+    return [run["metrics"][f"{row}/net {k}"] for k in (0, 1)]
+
+
+def rows(run):
+    """The paired comparisons: 'mnist pairs/Kaiser B against average' and so on."""
+    return [name[:-6] for name in run["metrics"] if " pairs/" in name and name.endswith("/net 0")]
+
+
+def conclusion(entry):
+    low, high = interval(entry)
+    return "better" if high < 0 else "worse" if low > 0 else "undecided"
+
+
+def wrong_verdicts(run):
+    """The comparisons whose verdict is not what intervals and both feature nets say."""
+    found = []
+    for claim in run["claims"]:
+        row = claim["metric"].removesuffix("/both nets")
+        if "improves FID" not in claim["claim"] and " beat" not in claim["claim"]:
+            continue
+        both = nets(run, row)
+        expected = "holds in part" if max(e["mean"] for e in both) < 0 else "does not hold"
+        if all(conclusion(e) == "better" for e in both):
+            expected = "holds"
+        if claim["verdict"] != expected:
+            found.append(claim["claim"])
+    return found
+
+
+def test_it_is_a_full_run_with_paired_seeds(run):
+    assert run["profile"] == "full" and len(set(run["seeds"])) >= 3
+    for name in ("max-pool", "average", "Kaiser B", "Kaiser D", "paper B"):
+        for net in (0, 1):
+            assert run["metrics"][f"mnist/{name}/FID-64, net {net}"]["n"] >= 3
+    for group in ("cifar10", "mnist_m"):
+        assert f"{group} pairs/paper D against max-pool/both nets" in run["metrics"]
+
+
+def test_pairs_are_differences_seed_by_seed(run):
+    row = "mnist pairs/Kaiser B against average"
+    for net, entry in enumerate(nets(run, row)):
+        new, old = (run["metrics"][f"mnist/{name}/FID-64, net {net}"]["values"]
+                    for name in ("Kaiser B", "average"))  # fmt: skip
+        expected = [100 * (a - b) / b for a, b in zip(new, old, strict=True)]
+        assert entry["values"] == pytest.approx(expected)
+
+
+def test_no_conclusion_flips_with_the_seed_of_the_feature_network(run):
+    assert len(rows(run)) >= 8
+    for row in rows(run):
+        assert {conclusion(entry) for entry in nets(run, row)} != {"better", "worse"}, row
+
+
+def test_verdicts_are_what_the_numbers_say(run):
+    assert sum("improves FID" in c["claim"] or " beat" in c["claim"] for c in run["claims"]) == 6
+    assert wrong_verdicts(run) == []
+    twin = copy.deepcopy(run)  # broken twin: a verdict that somebody typed
+    claim = next(c for c in twin["claims"] if "CIFAR-10" in c["claim"])
+    claim["verdict"] = "holds"  # one seed can't
+    assert wrong_verdicts(twin) == [claim["claim"]]
+
+
+def test_what_is_exact_was_exact(run):
+    dB = lambda name, move: run["metrics"][f"mnist, t = 500/{name}/{move}"]["values"]
+    for name, move in (
+        ("average, radial", "90°"),
+        ("average, C4 mean", "90°"),
+        ("Kaiser D, circular", "4 px"),
+        ("average, circular", "4 px"),
+    ):
+        assert min(dB(name, move)) > 100
+    for name, move in (("average", "90°"), ("Kaiser D", "90°"), ("Kaiser D", "4 px")):
+        assert max(dB(name, move)) < 60  # broken twins: ordinary kernels, a border of zeros
+
+
+def test_what_the_text_says_of_baselines_and_turns(run):
+    """The chapter says it in words; a new run that says otherwise has to change them."""
+    for name in ("Kaiser B", "Kaiser D", "paper B", "average"):
+        assert max(e["mean"] for e in nets(run, f"mnist pairs/{name} against max-pool")) < 0
+    for name in ("Kaiser B", "Kaiser D"):
+        entries = nets(run, f"mnist pairs/{name} against average")
+        assert [conclusion(e) for e in entries] == ["undecided"] * 2
+    signs = [nets(run, f"{g} pairs/paper D against max-pool")[0]["mean"] > 0
+             for g in ("cifar10", "mnist_m")]  # fmt: skip
+    assert signs == [False, True]
+    turned = lambda name, what: run["metrics"][f"mnist turned/{name}/90° {what}"]["mean"]
+    for name in ("max-pool", "average", "Kaiser B", "Kaiser D", "paper B"):
+        assert turned(name, "realized") > 80
+        assert 35 < turned(name, "class kept") < 65
+    assert min(turned(n, "class kept") for n in ("average, radial", "average, turned")) > 80
+    kept = lambda w: run["metrics"][f"mnist windows/{w}/90° class kept"]["mean"]
+    assert kept("first half") < kept("whole chain") < kept("last half") <= kept("last quarter")
+
+
+def test_the_chapter_promises_nothing_it_did_not_see():
+    notebook = json.loads((ROOT / "book/alias-free-diffusion.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert "consistent" not in "".join(cell["source"])
