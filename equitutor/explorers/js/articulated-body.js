@@ -35,9 +35,10 @@ function rotationVector(m) {
   const angle = Math.atan2(Math.hypot(...skewOf(m)), m[0] + m[4] + m[8] - 1);
   if (angle < 1e-9) return [0, 0, 0];
   let axis = skewOf(m);
-  if (angle > 3.1) { // the skew part vanishes near half turns: take the longest column of R + 1
-    const columns = [0, 1, 2].map((j) => [m[j], m[3 + j], m[6 + j]].map((v, i) => v + (i === j)));
-    const best = columns.sort((a, b) => Math.hypot(...b) - Math.hypot(...a))[0];
+  if (angle > 3.1) { // the skew part vanishes near half turns: the rest is (1 - cos) a a^T
+    const cos = (m[0] + m[4] + m[8] - 1) / 2;
+    const column = (j) => [0, 1, 2].map((i) => (m[3 * i + j] + m[3 * j + i]) / 2 - (i === j) * cos);
+    const best = [0, 1, 2].map(column).sort((a, b) => Math.hypot(...b) - Math.hypot(...a))[0];
     const sign = Math.sign(best.reduce((sum, v, i) => sum + v * axis[i], 0)) || 1;
     axis = best.map((v) => sign * v);
   }

@@ -26,8 +26,8 @@ function fitterMarkup(poses, axes, bends, names) {
     <div class="et-poses" role="group" aria-label="Choose a pose">${poses
       .map((name) => `<button type="button" class="et-pose et-button">${name}</button>`).join("")}</div>
     <div class="et-pair">
-      ${fitPanel("pointnet", "PointNet", "trained with random turns, for as long as its rival")}
-      ${fitPanel("arteq", "ArtEq", "trained with random turns; 60 of them are built in")}
+      ${fitPanel("pointnet", "PointNet", "trained with random turns")}
+      ${fitPanel("arteq", "ArtEq", "trained with random turns, 60 built in")}
     </div>
     <div class="et-knobs">
       ${slider("angle", "turn", 0, 359)}
@@ -45,8 +45,8 @@ function fitterMarkup(poses, axes, bends, names) {
         <canvas data-et="ball" width="640" height="560" role="img" aria-label="A ball with 60 dots, one
           for each rotation. The size of a dot is its weight. A ring marks the true rotation, a cross
           the predicted one."></canvas>
-        <p class="et-note">Place: axis times angle. Size: weight; blue counts for, orange against. Ring: true
-          rotation. Cross: predicted.</p>
+        <p class="et-note">Place: axis times angle. Size: weight, less the mean of all 60, which adds up to nothing; blue
+          counts for, orange against. Ring: true rotation. Cross: predicted.</p>
       </section>
       <section class="et-fit">
         <p class="et-head">Error along the turn</p>
@@ -73,7 +73,7 @@ function drawFit(canvas, scene, guess, body, labels, colors) {
     return sum;
   });
   const gap = Array.from({ length: n }, (_, i) => Math.sqrt(apart(guess, i, scene.vertices, i)));
-  const see = camera(canvas, middle, 0.47 / body.reach);
+  const see = camera(canvas, middle, 0.52 / body.reach);
   const { faces } = body;
   drawSurface(context, see, guess, faces, (f) => {
     const t = Math.min(1, (gap[faces[3 * f]] + gap[faces[3 * f + 1]] + gap[faces[3 * f + 2]]) / 3 / 0.3);
@@ -103,8 +103,10 @@ function drawBall(canvas, weights, elements, truth, guess) {
   context.beginPath();
   context.arc(w / 2, h / 2, 0.46 * h, 0, 7);
   context.stroke();
-  const most = Math.max(...weights.map(Math.abs));
-  const dots = [...weights].map((v, a) => [...see(...rotationVector(nine(elements, a))), v]);
+  const mean = weights.reduce((a, b) => a + b, 0) / weights.length; // it adds up to nothing
+  const shown = [...weights].map((v) => v - mean);
+  const most = Math.max(...shown.map(Math.abs));
+  const dots = shown.map((v, a) => [...see(...rotationVector(nine(elements, a))), v]);
   for (const [x, y, depth, v] of dots.sort((a, b) => b[2] - a[2])) {
     context.globalAlpha = 0.9 - 0.45 * (depth / Math.PI + 1) / 2;
     context.fillStyle = ink(canvas, v < 0 ? "--et-plain" : "--et-anchored");
