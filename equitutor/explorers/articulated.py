@@ -108,7 +108,7 @@ def articulated_explorer(
     first = next(iter(poses.values())).float()
     picture, alt = fallback(body, first, corners, mix, labels)
     style = source("articulated.css")
-    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=1100)
+    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=840)
 
 
 def surface_sample(body: Body, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,7 +38,7 @@ def projection_explorer(
     module = source("articulated-body.js") + "\n" + source("projection.js")
     picture, alt = fallback(rotation, noise)
     style = source("articulated.css")
-    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=480)
+    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=330)
 
 
 def fallback(rotation: Tensor, noise: Tensor) -> tuple[str, str]:
