@@ -134,7 +134,7 @@ def axes_of(elements: Tensor) -> list[dict]:
     """Returns axes to turn about: three of the icosahedron, and one that meets the group nowhere.
 
     >>> [axis["name"] for axis in axes_of(rotation_tables().elements)][0]
-    'an axis through a vertex (72° steps)'
+    'a vertex (72° steps)'
     """
     angle = rotation_angle(torch.eye(3, dtype=elements.dtype), elements).rad2deg().round()
     found = []
@@ -150,10 +150,10 @@ def axes_of(elements: Tensor) -> list[dict]:
             axes = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1)
             axis = axes[int((axes[:, 0] - axes[:, 2]).argmax())]  # neither upright nor sideways
         axis = axis / axis.norm()
-        name = f"an axis through {where} ({degrees}° steps)"
+        name = f"{where} ({degrees}° steps)"
         found.append({"name": name, "vector": axis.tolist()})
-    upright = {"name": "the vertical (180° steps)", "vector": [0.0, 0.0, 1.0]}
-    return [*found, upright, {"name": "an axis of no symmetry", "vector": [0.27, 0.53, 0.8]}]
+    upright = {"name": "upright (180° steps)", "vector": [0.0, 0.0, 1.0]}
+    return [*found, upright, {"name": "no symmetry", "vector": [0.27, 0.53, 0.8]}]
 
 
 def fallback(body, pose, corners, mix, labels) -> tuple[str, str]:

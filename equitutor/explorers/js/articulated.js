@@ -76,6 +76,13 @@ function mount(root, data, onChange) {
     const vertices = skinned(body, world);
     return { world, vertices, points: surfacePoints(vertices, body.corners, body.mix) };
   }
+  // The predicted body where the points are: their mean, less that of the same points on it.
+  function placed(guess, points) {
+    const own = surfacePoints(guess, body.corners, body.mix);
+    const move = [0, 0, 0];
+    for (let i = 0; i < own.length; i++) move[i % 3] += (points[i] - own[i]) / (own.length / 3);
+    return guess.map((v, i) => v + move[i % 3]);
+  }
   const answer = (name, s) => judge(name, nets, group, s.points, data.labels, s.world, parts);
 
   function paint() {
@@ -84,7 +91,7 @@ function mount(root, data, onChange) {
     const found = Object.fromEntries(RIVALS.map((name) => [name, answer(name, s)]));
     for (const name of RIVALS) {
       const { rotations, labels, right, error, angles } = found[name];
-      const guess = skinned(body, rotations);
+      const guess = placed(skinned(body, rotations), s.points);
       const gap = drawFit(part(`${name}-view`), s, guess, body, labels, data.colors);
       write(`${name}-error`, `${error.toFixed(1)}°`);
       write(`${name}-gap`, `${(100 * gap).toFixed(1)} cm`);
