@@ -102,7 +102,7 @@ def articulated_explorer(
         "start": int(start),
         "part": bends[0]["part"] if bends else 0,
     }
-    names = ("points", "nn", "body", "view")
+    names = ("points", "layers", "nn", "body", "view")
     module = "\n".join(source(f"articulated-{name}.js") for name in names)
     module += "\n" + source("articulated.js")
     first = next(iter(poses.values())).float()

@@ -16,7 +16,7 @@ from equitutor.methods.articulated import ArtEq, PointNet, random_scans, toy_bod
 from equitutor.methods.icosahedral import project_so3, rotation_angle, rotation_tables
 
 TOY = toy_body()
-MODULES = ("points", "nn", "body", "view")
+MODULES = ("points", "layers", "nn", "body", "view")
 SOURCE = "\n".join(source(f"articulated-{name}.js") for name in MODULES)
 SOURCE += source("articulated.js") + source("host.js")
 

@@ -1,4 +1,4 @@
-// Two networks fit a body while the reader turns and bends it. Behind articulated-points.js,
+// Two networks fit a body while the reader turns and bends it. Behind articulated-points.js, -layers,
 // articulated-nn.js, articulated-body.js and articulated-view.js, whose functions it uses.
 
 const RIVALS = ["pointnet", "arteq"];
