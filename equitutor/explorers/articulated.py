@@ -25,7 +25,7 @@ def part_colors(names: tuple[str, ...]) -> list[str]:
     """Returns a color for each part: alike on both sides, darker on the right one.
 
     >>> part_colors(("head", "left foot", "right foot"))[1:]
-    ['#009e73', '#00654a']
+    ['#009e73', '#006549']
     """
     colors = []
     for k, name in enumerate(names):
