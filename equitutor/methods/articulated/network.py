@@ -88,11 +88,13 @@ class ArtEq(ExactConstants):
         relative_bias: let attention see how group elements lie to each other.
         norm: "channel" or "points", see `SeparableBlock`.
         invariants: give points their exact invariants as features; else the constant 1.
+        frame: vectors of the whole body that tell points where they are in it (`frame_of`), 0
+            for none.
 
     Raises:
         ValueError: a number out of range.
 
-    Source: Feng et al. 2023; lift, vectors, bias, part embedding and invariants are ours.
+    Source: Feng et al. 2023; lift, vectors, bias, part embedding, invariants and frame are ours.
 
     >>> from equitutor.methods.articulated import toy_body
     >>> net = ArtEq(toy_body().parents, n_shape=3)
@@ -119,9 +121,11 @@ class ArtEq(ExactConstants):
         relative_bias: bool = True,
         norm: str = "channel",
         invariants: bool = True,
+        frame: int = 0,
     ):
         super().__init__()
         check_count("n_shape", n_shape)
+        check_count("frame", frame, 0)
         for name, pair in (("channels", channels), ("samples", samples), ("neighbors", neighbors)):
             for value in pair:
                 check_count(name, value)
@@ -138,7 +142,8 @@ class ArtEq(ExactConstants):
         self.stage1 = SeparableBlock(tables, seen, c1, radii[0], norm)
         self.stage2 = SeparableBlock(tables, c1, c2, radii[1], norm)
         c = c1 + c2
-        self.local = mlp(2 * c + seen, 64, 64)
+        self.frame = nn.Linear(c, 3 * frame, bias=False) if frame else None
+        self.local = mlp(2 * c + seen + 2 * frame, 64, 64)
         self.segment = mlp(128, 64, p)
         self.lift = PartLift(tables, lift) if lift else None
         self.embedding = nn.Parameter(0.1 * torch.randn(p, 1, dim))
@@ -207,9 +212,24 @@ class ArtEq(ExactConstants):
         invariant = torch.cat([features.mean(2), features.amax(2)], -1)  # (B, S, 2C)
         index, mix = interpolation(x, take(x, picked))
         at_points = (take(invariant, index) * mix[..., None]).sum(2)
-        h = self.local(torch.cat([at_points, seen], -1))
+        known = [at_points, seen]
+        if self.frame is not None:
+            known.append(x @ self.frame_of(features).mT)
+        h = self.local(torch.cat(known, -1))
         body = h.amax(1, keepdim=True).expand_as(h)  # what kind of cloud is this?
         return self.segment(torch.cat([h, body], -1))
+
+    def frame_of(self, features: Tensor) -> Tensor:
+        """Returns vectors (B, 2F, 3) of features (B, S, G, C) that turn with the cloud.
+
+        F vectors v = sum_a R_a u(a), where u(a) is linear in the features, and the cross product
+        of each with the next. The products x . v are coordinates of a point in the body that no
+        common rotation changes; those with a cross product tell left from right.
+        """
+        seen = self.frame(features.mean(1)).unflatten(-1, (-1, 3))  # (B, G, F, 3)
+        v = torch.einsum("gij,bgfj->bfi", self.elements, seen)
+        v = v * (v.square().sum(-1, keepdim=True) + 0.01).rsqrt()
+        return 3 * torch.cat([v, torch.linalg.cross(v, v.roll(-1, 1))], 1)
 
     def weigh(self, x: Tensor, labels: Tensor, pooled: Tensor, centroids: Tensor) -> Tensor:
         """Returns a real weight for each part and group element, (B, P, G)."""
