@@ -244,8 +244,11 @@ def test_colors_follow_the_theme(show):
     ground = "getComputedStyle(document.querySelector('.et-fitter')).backgroundColor"
     page = show(explorer().to_html(), color_scheme="dark")
     dark = page.evaluate(ground)
+    drawn = picture(page, "ball")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
+    settle(page)
     assert page.evaluate(ground) != dark
+    assert picture(page, "ball") != drawn  # canvases are painted anew
 
 
 def test_shrinking_the_matrix_swings_the_rotations(show):

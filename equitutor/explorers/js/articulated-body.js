@@ -158,3 +158,12 @@ function drawSurface(context, see, vertices, faces, tone) {
     context.stroke();
   }
 }
+
+// Calls `paint` when the page changes between light and dark: a canvas keeps its old colors.
+function followTheme(root, paint) {
+  const again = () => root.isConnected && paint();
+  const options = { attributes: true, attributeFilter: ["data-theme", "theme", "data-jp-theme-light"] };
+  for (const node of [document.documentElement, document.body])
+    new MutationObserver(again).observe(node, options);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+}

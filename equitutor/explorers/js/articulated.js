@@ -199,6 +199,7 @@ function mount(root, data, onChange) {
     onScreen = entry.isIntersecting;
     fill();
   }).observe(root);
+  followTheme(root, paint);
   paint();
 
   return {

@@ -117,6 +117,7 @@ function mount(root, data, onChange) {
     paint();
     onChange({ ...state });
   });
+  followTheme(root, paint);
   paint();
   return {
     get: () => ({ ...state }),
