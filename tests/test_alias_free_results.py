@@ -103,6 +103,8 @@ def test_what_the_text_says_of_baselines_and_turns(run):
     """The chapter says it in words; a new run that says otherwise has to change them."""
     for name in ("Kaiser B", "Kaiser D", "paper B", "average"):
         assert max(e["mean"] for e in nets(run, f"mnist pairs/{name} against max-pool")) < 0
+    decided = nets(run, "mnist pairs/Kaiser D against max-pool")
+    assert [conclusion(e) for e in decided] == ["better"] * 2
     for name in ("Kaiser B", "Kaiser D"):
         entries = nets(run, f"mnist pairs/{name} against average")
         assert [conclusion(e) for e in entries] == ["undecided"] * 2

@@ -63,7 +63,7 @@ def equivariance_explorer(
     }
     nets = {name: rounded(net) for name, net in networks.items()}
     picture, alt = _compared(nets, noisy[1], chain, times[1])
-    return _explorer("equivariance.js", data, title, picture, alt, 700)
+    return _explorer("equivariance.js", data, title, picture, alt, 590)
 
 
 def dial_explorer(
@@ -121,7 +121,7 @@ def dial_explorer(
         f"Two generated images of the network {name} from the same noise: one as it is, one that "
         f"was turned while it was made. Asked were {angle:g} degrees, realized {got:g}."
     )
-    return _explorer("dial.js", data, title, picture, alt, 560)
+    return _explorer("dial.js", data, title, picture, alt, 440)
 
 
 def _check(networks: dict[str, UNet], x: Tensor, chain: Diffusion) -> int:
