@@ -32,7 +32,7 @@ function softMarkup(names, groups, holds) {
         <p class="et-note">of the variance, against t. Lowest at t = <span class="et-number"
           data-et="best">…</span></p>
         <canvas data-et="loss-plot" width="520" height="340" role="img"></canvas></section>
-      <section><p class="et-head">Orbit error <span class="et-number" data-et="error"></span></p>
+      <section><p class="et-head">Function error <span class="et-number" data-et="error"></span></p>
         <p class="et-note">mean over the chosen group, against t</p>
         <canvas data-et="error-plot" width="520" height="340" role="img"></canvas></section>
       <section><p class="et-head">Around the orbit</p>
@@ -214,7 +214,7 @@ function mount(root, data, onChange) {
     paintCurves();
     clearTimeout(speaking);
     speaking = setTimeout(() => write("live", `${net}, ${groups[group].name}, t = ${t.toFixed(2)}: ${
-      ""}test error ${percent(loss)}, orbit error ${percent(error)}.`), 500);
+      ""}test error ${percent(loss)}, function error ${percent(error)}.`), 500);
   }
   function paintCurves() {
     const { net, group } = state;
