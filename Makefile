@@ -10,9 +10,11 @@ READY  := $(VENV)/.ready
 book: $(READY)
 	$(PY) -m equitutor build
 
-# Tests, doctests and every chapter; the browser tests share one worker, since they share one site.
+# First every chapter, two at a time; the pages that the browser tests open are made from these runs.
+# Then tests and doctests.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal tests/notebooks
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal --ignore=tests/notebooks
 
 bench: $(READY)
 	@for file in tests/bench/*.py; do \

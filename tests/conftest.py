@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,23 @@ def find_chromium() -> str | None:
     with sync_playwright() as driver:
         own = driver.chromium.executable_path
     return own if Path(own).exists() else None
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder of the built pages, built once for all workers of this test run."""
+    from equitutor import __main__ as cli
+
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"process {os.getpid()}")
+    stamp = ROOT / "build/site.run"
+    stamp.parent.mkdir(exist_ok=True)
+    with FileLock(stamp.with_suffix(".lock")):
+        if not stamp.exists() or stamp.read_text() != run:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(ROOT)
+                assert cli.main(["build"]) == 0
+            stamp.write_text(run)
+    return ROOT / "build/site/_build/html"
 
 
 @pytest.fixture(scope="session")

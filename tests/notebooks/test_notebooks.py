@@ -1,7 +1,7 @@
 """Every chapter of ``_toc.yml`` runs from top to bottom in the fast profile, under nbmake.
 
 A run that passes goes into the cache of the build: the browser tests and `make book` render it.
-They share one worker, so that no chapter is executed twice at the same time.
+So these tests run first, as a step of their own in the Makefile.
 """
 
 import contextlib
@@ -27,7 +27,6 @@ def kernel_pid():
     return None
 
 
-@pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("notebook", chapters(ROOT).values(), ids=lambda path: path.stem)
 def test_chapter_runs(notebook, monkeypatch):
     monkeypatch.setenv("EQUITUTOR_PROFILE", executed.PROFILE)

@@ -3,34 +3,20 @@
 import re
 
 import pytest
-from conftest import ROOT
 
-from equitutor import __main__ as cli
-
-# The worker that builds the site for the other tests looks at this page, too.
-pytestmark = pytest.mark.xdist_group("site")
 
 CONTROLS = ["metric", "truth", "consensus", "label", "rank", "previous", "next",
             "aggregate", "map", "method", "color", "individual"]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def path():
-    """The page of the chapter. What is up to date comes from the cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        assert cli.main(["build"]) == 0
-    return ROOT / "build/site/_build/html/book/nero.html"
-
-
 @pytest.fixture
-def page(browser, path):
+def page(browser, site):
     """The page, opened offline; any request to another host fails the test."""
     asked, context = [], browser.new_context(viewport={"width": 1280, "height": 1400})
     context.set_offline(True)
     page = context.new_page()
     page.on("request", lambda r: asked.append(r.url) if r.url[:4] == "http" else 0)
-    page.goto(path.as_uri())
+    page.goto((site / "book/nero.html").as_uri())
     page.wait_for_selector(".et-nero >> nth=1")
     yield page
     context.close()

@@ -12,11 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from conftest import ROOT
 
-from equitutor import __main__ as cli
 from equitutor.chapters import pages
-
-# One worker executes the chapters, builds the site, and looks at it.
-pytestmark = pytest.mark.xdist_group("site")
 
 NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
 
@@ -24,15 +20,6 @@ NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROO
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def site():
-    """The folder of the built pages. What is up to date comes from the cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        assert cli.main(["build"]) == 0
-    return ROOT / "build/site/_build/html"
 
 
 @pytest.fixture(scope="module")
