@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-
 CONTROLS = ["metric", "truth", "consensus", "label", "rank", "previous", "next",
             "aggregate", "map", "method", "color", "individual"]  # fmt: skip
 
