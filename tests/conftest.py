@@ -93,3 +93,27 @@ def browser():
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path, request):
+    """Opens HTML from disk, offline, waits for READY of the module; fails on errors, requests."""
+    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1400})
+    context.set_offline(True)
+
+    def open_page(html, ready=None, **options):
+        path = tmp_path / "page.html"
+        path.write_text(html, encoding="utf-8")
+        page = context.new_page()
+        if options:
+            page.emulate_media(**options)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
+        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
+        page.goto(path.as_uri())
+        page.wait_for_selector(ready or request.module.READY)
+        return page
+
+    yield open_page
+    context.close()
+    assert not troubles

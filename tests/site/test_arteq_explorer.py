@@ -15,6 +15,7 @@ from equitutor.groups import haar_so3
 from equitutor.methods.articulated import ArtEq, PointNet, random_scans, toy_body
 from equitutor.methods.icosahedral import project_so3, rotation_angle, rotation_tables
 
+READY = ".et-fitter"  # the page is up when this is there
 TOY = toy_body()
 MODULES = ("points", "layers", "nn", "body", "view")
 SOURCE = "\n".join(source(f"articulated-{name}.js") for name in MODULES)
@@ -33,30 +34,6 @@ def explorer(start=10):
     bent = random_scans(TOY, 1, 5, 0.3, generator=torch.Generator().manual_seed(0)).rotations[0]
     bends = [{"name": "long arm", "part": 2, "axis": [0.0, 1.0, 0.0], "low": -60, "high": 60}]
     return articulated_explorer(*nets(), TOY, {"rest": eye, "bent": bent}, bends, 80, start)
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1400})
-    context.set_offline(True)
-
-    def open_page(html, ready=".et-fitter", **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(ready)
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
 
 
 def part(page, name):

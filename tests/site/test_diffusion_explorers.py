@@ -11,6 +11,7 @@ from equitutor.explorers.diffusion import dial_explorer, equivariance_explorer
 from equitutor.methods.alias_free import band_limit, disc_mask, eq_psnr, ideal_rotate, ideal_shift
 from equitutor.methods.diffusion import Diffusion, RotationPlan, UNet, realized_angles
 
+READY = ".et-diff"  # the page is up when this is there
 SIDE, STEPS = 16, 6
 CHAIN = Diffusion("cosine", 1000, predict="velocity")
 SETTINGS = {
@@ -37,30 +38,6 @@ def moving():
 
 def dial():
     return dial_explorer(nets(), noise(1), CHAIN, steps=STEPS, angle=60).to_html()
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1200})
-    context.set_offline(True)
-
-    def open_page(html, ready=".et-diff", **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(ready)
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
 
 
 def part(page, name):

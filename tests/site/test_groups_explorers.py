@@ -10,29 +10,7 @@ from equitutor import groups
 from equitutor.explorers import cayley_explorer, orbit_explorer
 from equitutor.explorers.symmetry import SHAPES
 
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1100})
-    context.set_offline(True)
-
-    def open_page(html, ready=".et-row", **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(ready)
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
+READY = ".et-row"  # the page is up when this is there
 
 
 def part(page, name):

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from equitutor.nero import explorer
 from equitutor.orbits import OrbitResult, d4_time, evaluate, shifts, so2, so3_disk
 
+READY = ".et-nero"  # the page is up when this is there
 G, N, SIDE = 12, 9, 10
 
 
@@ -41,30 +42,6 @@ def planted():
     result = OrbitResult(scores, so2(G), meta={"metric": "correct"})
     x = torch.rand(N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     return explorer({"one": result}, x)
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1400})
-    context.set_offline(True)
-
-    def open_page(html, **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(".et-nero")
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
 
 
 def part(page, name):

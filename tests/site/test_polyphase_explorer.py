@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from equitutor.explorers import polyphase_explorer
 from equitutor.methods.polyphase import PolyViT
 
+READY = ".et-poly"  # the page is up when this is there
 SIDE = 16
 
 
@@ -20,30 +21,6 @@ def explorer(seed=0, compact=False):
     return polyphase_explorer(
         *nets, torch.rand(3, 1, SIDE, SIDE), torch.tensor([0, 1, 2]), compact=compact
     )
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1400})
-    context.set_offline(True)
-
-    def open_page(html, ready=".et-poly", **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(ready)
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
 
 
 def text(page, name):

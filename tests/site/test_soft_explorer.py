@@ -18,6 +18,7 @@ from equitutor.methods.soft import (
     soft_layers,
 )
 
+READY = ".et-soft"  # the page is up when this is there
 GROUPS = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]
 SPACES = Rep(2, 2), Rep(4, 3, 1), Rep(n2=1)
 
@@ -35,30 +36,6 @@ def task(n=20):
 
 def explorer():
     return soft_explorer(networks(), GROUPS, *task(), holds="O(2)_xy")
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens HTML from disk, offline; fails on any error or request."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1100})
-    context.set_offline(True)
-
-    def open_page(html, **options):
-        path = tmp_path / "page.html"
-        path.write_text(html, encoding="utf-8")
-        page = context.new_page()
-        if options:
-            page.emulate_media(**options)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else 0)
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
-        page.goto(path.as_uri())
-        page.wait_for_selector(".et-soft")
-        return page
-
-    yield open_page
-    context.close()
-    assert not troubles
 
 
 def text(page, name):
