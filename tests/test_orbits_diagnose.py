@@ -469,6 +469,33 @@ class OnlyFloat(nn.Module):
         return self.conv(x.float()).mean((2, 3)) @ torch.ones(4, 2, dtype=torch.float32)
 
 
+class Place(nn.Module):
+    """Where the brightest pixel is: it moves with the image, so it is no invariant."""
+
+    def forward(self, x):
+        return x.flatten(1).argmax(1)
+
+
+class Infinite(nn.Module):
+    """Masks what is dark by minus infinity, and stays invariant; `broken` makes NaN of it."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.mask, self.broken = nn.Identity(), broken
+
+    def forward(self, x):
+        masked = self.mask(x.masked_fill(x < x.mean((1, 2, 3), keepdim=True), -torch.inf))
+        return masked.flatten(1).sum(1) * 0 if self.broken else masked.flatten(1).softmax(1).amax(1)
+
+
+def test_infinity_and_nan_are_not_taken_for_noise():
+    found = diagnose(Infinite(broken=False), images(), torus())
+    assert found, str(found)
+    assert diagnose(Infinite(broken=True), images(), torus()).verdict == "lost"
+    noisy = nn.Sequential(nn.Dropout(0.5), nn.Flatten())  # the twin: this is noise
+    assert diagnose(noisy, images(), torus()).verdict == "not deterministic"
+
+
 def test_a_model_that_insists_on_float32_is_checked_in_it():
     found = diagnose(OnlyFloat("circular"), images(), torus())
     assert found and "its own precision" in found.settings
@@ -483,8 +510,20 @@ def test_a_model_that_insists_on_float32_is_checked_in_it():
         (dict(orbit=orbits.so2(8)), "orbit must move whole pixels"),
         (dict(elements=1), "elements must be an int >= 2, got 1"),
         (dict(samples=0), "samples must be an int >= 1, got 0"),
-        (dict(tolerance=float("nan")), "tolerance must be >= 0, got nan"),
-        (dict(perturb=-1), "perturb must be >= 0, got -1"),
+        (dict(tolerance=float("nan")), "tolerance must be a finite number >= 0, got nan"),
+        (dict(tolerance=float("inf")), "tolerance must be a finite number >= 0, got inf"),
+        (dict(tolerance=True), "tolerance must be a finite number >= 0, got True"),
+        (dict(tolerance="small"), "tolerance must be a finite number >= 0, got 'small'"),
+        (dict(perturb=-1), "perturb must be a finite number >= 0, got -1"),
+        (dict(perturb=float("inf")), "perturb must be a finite number >= 0, got inf"),
+        (dict(actions=["0"]), "actions must be a dict or None, got list"),
+        (dict(actions={"pool": 3}), r"actions must give 'pool' a function \(feature, i\), got 3"),
+        (dict(x=torch.rand(0, 1, 8, 8)), "x must hold at least one sample"),
+        (dict(x=[1, 2]), "x must hold a tensor, got list"),
+        (dict(x=torch.full((2, 1, 8, 8), float("nan"))), "x must hold finite numbers"),
+        (dict(x=torch.ones(2, 1, SIZE, SIZE)), "x must change along the orbit"),
+        (dict(x=torch.rand(2, 1, 1, 1), orbit=shifts(1, 1)), "orbit must hold more than the ident"),
+        (dict(model=Place()), "model must return a floating point tensor"),
         (dict(actions={"nobody": None}), "names the layer 'nobody'"),
     ],
 )

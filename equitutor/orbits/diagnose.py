@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from equitutor.orbits.found_actions import (
     moves,
 )
 from equitutor.orbits.orbit import Action, Orbit
+from equitutor.orbits.preflight import check_arguments, check_inputs
 from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.watching import OWN, Event, Watch, borrowed, cast
 
@@ -50,7 +52,8 @@ def diagnose(
 
     Args:
         model: the module.
-        x: batch of inputs; the first `samples` are used. Random ones will do, equal ones will not.
+        x: batch of inputs; the first `samples` are used. Random ones will do, equal ones will not:
+            they have to be finite, and to change along the orbit.
         orbit: the elements. Those of images must move whole pixels.
         actions: functions (feature, i) for layers by name, where none of the guesses is right.
         tolerance: largest error that counts as rounding, relative to a feature's largest entry.
@@ -68,23 +71,11 @@ def diagnose(
     >>> found.verdict, found.layer
     ('lost', '2')
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model must be a torch module with layers, got {type(model).__name__}")
-    if not isinstance(orbit, Orbit):
-        raise ValueError(f"orbit must be an Orbit, got {type(orbit).__name__}")
-    for name, value, least in (("elements", elements, 2), ("samples", samples, 1)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
-    for name, value in (("tolerance", tolerance), ("perturb", perturb)):
-        if not value >= 0:
-            raise ValueError(f"{name} must be >= 0, got {value!r}")
-    known = {name for name, _ in model.named_modules()}
-    for name in actions or {}:
-        if name not in known:
-            raise ValueError(f"actions names the layer {name!r}, but the model has no such module")
+    check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
     x = batching.move(x, _device(model))
     tried = _spread(orbit, elements)
+    check_inputs(x, orbit, tried)
     dtype, precision = torch.float64, "float64"
     try:
         with borrowed(model, dtype, perturb):
@@ -172,6 +163,8 @@ class _Check:
         self.output = 0.0
         self.ran_otherwise: set = set()
         last = self.still[-1]
+        if not last.tensors:
+            raise ValueError("model must return a floating point tensor, which argmax does not")
         for g, element in enumerate(self.tried):
             moved = {e.key: e for e in self.watch.run(self.orbit.act_x(self.x, element))}
             for event in self.still:
@@ -182,7 +175,7 @@ class _Check:
                 for k, (a, b) in enumerate(zip(event.tensors, other.tensors, strict=True)):
                     if (event.key, k) not in self.linked:
                         self._score(self.errors[event.key, k], a, b, g)
-            if last.tensors and last.key not in self.ran_otherwise:
+            if last.key not in self.ran_otherwise:
                 a, b = last.tensors[0], moved[last.key].tensors[0]
                 self.output = max(self.output, _relative(self.stated.error(a, b, g), a))
         for here, origin in self.linked.items():
@@ -206,7 +199,11 @@ class _Check:
         if other is None or [t.shape for t in tensors] != [t.shape for t in other.tensors]:
             return False
         pairs = zip(tensors, other.tensors, strict=True)
-        return not equal or all(_relative(b - a, a) <= self.tolerance for a, b in pairs)
+        # Twice NaN is the same, and so is twice infinity, whose difference is NaN.
+        exact = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
+        return not equal or all(
+            exact(a, b) or _relative(b - a, a) <= self.tolerance for a, b in pairs
+        )
 
     def _score(self, errors: dict, a: Tensor, b: Tensor, g: int) -> None:
         """Adds what each action leaves over at element g; after a few, of those that fit only."""
