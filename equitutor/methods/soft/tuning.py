@@ -252,6 +252,17 @@ class SoftTuning:
     def snapshot(self) -> Tensor | None:
         return self._kept.value
 
+    def state_dict(self) -> dict:
+        """Returns what a run that goes on later has to know; `rule` only tells tunings apart."""
+        rule = [self.at, self.first, self.power, self.normalize, self.decoupled, self.every]
+        kept = {"strengths": self.strengths, "snapshot": self.snapshot}
+        return {**kept, "record": list(self.record), "rule": rule}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Goes on from what `state_dict` returned."""
+        self.strengths, self._kept.value = state["strengths"], state["snapshot"]
+        self.record = list(state["record"])
+
     def penalty(self, params: Params | None = None) -> Tensor:
         """Returns the paper's penalty, with gradients: (...) over seeds."""
         return penalty(self.net, self.strengths.to(_device(self.net, params)), params)
