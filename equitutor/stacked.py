@@ -107,7 +107,7 @@ def fit_stacked(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps))
     run = _Run(params, optimizer, schedule, tune)
     settings = (seeds, steps, lr, weight_decay)
-    path, key = _place(name, settings, params, batches if one_for_all else batches[0], tune)
+    path, key = _place(name, settings, params, [batches] if one_for_all else batches, tune)
     if path is not None:
         run.restore(path, key)
     resumed_at, before, recorded = len(run.recorded), run.seconds, run.recorded
@@ -118,7 +118,7 @@ def fit_stacked(
     )  # fmt: skip
     for step in bar:
         values = losses_of(params, buffers, *_batch(batches, step, one_for_all))  # (seeds,)
-        total = values if penalty is None else values + penalty(params)
+        total = values if penalty is None else values + _of_seeds(penalty(params), values)
         optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         _clip(params, 1.0)
@@ -200,25 +200,35 @@ class _Run:
 
 
 def _place(
-    name: str | None, settings: tuple, params: Params, batches: Batch, tune: object
+    name: str | None, settings: tuple, params: Params, batches: Sequence[Batch], tune: object
 ) -> tuple[Path | None, str]:
     """Returns the checkpoint of a run, or None, and the key that tells it from other runs.
 
-    The initial weights stand for the architecture, and the first batch for the data. The key is in
-    the file's name too, so that two stacks of one name in a chapter keep a file each.
+    The initial weights stand for the architecture, and the first batch of each seed for the data.
+    The key is in the file's name too, so that two stacks of one name in a chapter keep a file each.
     """
     folder = os.environ.get("EQUITUTOR_CHECKPOINTS")
     if not name or not folder:
         return None, ""
     remembers = tune.state_dict() if hasattr(tune, "state_dict") else None
     digest = hashlib.sha256(repr((settings, remembers)).encode())
-    for part in (*params.values(), *batches(0)):
+    for part in (*params.values(), *(part for batch in batches for part in batch(0))):
         digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     key = digest.hexdigest()
     return Path(folder) / f"{name.replace('/', '-')}-{key[:12]}.pt", key
 
 
+def _of_seeds(value: Tensor, losses: Tensor) -> Tensor:
+    # A sum over the seeds, or a column, would be added to the loss of each seed without a word.
+    if not isinstance(value, Tensor) or value.shape != losses.shape:
+        found = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+        raise ValueError(f"penalty must return {tuple(losses.shape)}, one a seed, got {found}")
+    return value
+
+
 def _check(seeds: Sequence[int], steps: int, lr: float) -> list[int]:
+    if not isinstance(seeds, Sequence):
+        raise ValueError(f"seeds must be a sequence of ints, got {seeds!r}")
     seeds = list(seeds)
     sound = all(type(s) is int and s >= 0 for s in seeds)
     if not seeds or not sound or len(set(seeds)) < len(seeds):

@@ -124,7 +124,7 @@ def test_join_and_finite():
         (lambda: O(3).sample(0), "n must be an int >= 1, got 0"),
         (lambda: O(3).sample(1, how="uniform"), "how must be 'haar', 'lie' or None"),
         (lambda: SL2.sample(1, how="haar"), r"SL\(2\) has no uniform sampler"),
-        (lambda: join("none", []), "groups must be at least one"),
+        (lambda: join("none", []), "groups must hold at least one"),
         (lambda: join("mixed", [O(2), O(3)]), r"got sizes \[2, 3\]"),
         (lambda: Rep(), "at least one tensor"),
         (lambda: Rep(-1, 2), "n0 must be an int >= 0, got -1"),

@@ -221,6 +221,25 @@ def test_without_a_time_the_strengths_stay():
     assert tuning.record[-1][1][1] < tuning.record[0][1][1]  # the step was taken all the same
 
 
+def test_each_seed_may_have_strengths_of_its_own():
+    seeds, own = [0, 1], torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 1.0]])
+    x = torch.randn(40, SPACES[0].size).double()
+    batches = Batches(x, torch.randn(40, SPACES[-1].size).double(), 20)
+    some = {"steps": 20, "lr": 0.01, "progress": False}
+
+    def train(strengths, at=0.5):
+        tuning = SoftTuning(network(), strengths, 20, at=at)
+        return fit_stacked(network, seeds, batches, mse_loss, tune=tuning, **some), tuning
+
+    together, tuning = train(own)
+    assert_close(tuning.strengths.float(), own)  # one group each: it is the nearest, and keeps its own
+    for k in range(2):
+        alone, _ = train(own[k])
+        assert_close(distances(together.models[k]), distances(alone.models[k]))
+    same, _ = train(own[0])  # the broken twin: one strength for all
+    assert not torch.allclose(distances(together.models[1]), distances(same.models[1]))
+
+
 def test_the_window_bounds_what_the_snapshot_sees():
     for window, first in ((0.0, 9), (0.25, 4), (1.0, 0)):
         net = network()
@@ -249,7 +268,7 @@ def test_normalized_rules(normalize):
         (lambda: snapshot_rule(torch.tensor([-1.0]), torch.ones(1)), "distances must be finite"),
         (lambda: snapshot_rule(torch.tensor([math.nan]), torch.ones(1)), "distances must be"),
         (lambda: snapshot_rule(torch.ones(2), torch.tensor([1.0, -1])), "strengths must be finite"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), "strengths must have one number"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), r"strengths must be \(2,\)"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must be finite"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must be finite"),
         (
@@ -257,10 +276,13 @@ def test_normalized_rules(normalize):
             "normalize must be finite and > 0",
         ),
         (lambda: decoupled_step(network(), torch.ones(3), -1.0), "lr must be finite and >= 0"),
-        (lambda: decoupled_step(network(), torch.ones(2), 1.0), r"strengths must be \(..., 3\)"),
+        (lambda: decoupled_step(network(), torch.ones(2), 1.0), r"strengths must be \(3,\)"),
         (lambda: decoupled_step(network(), -torch.ones(3), 1.0), "strengths must be finite"),
         (lambda: residual_penalty(network()), "net must hold ResidualTypedLinear"),
-        (lambda: SoftTuning(network(), [1.0], 10), r"strengths must be \(3,\), got \(1,\)"),
+        (
+            lambda: SoftTuning(network(), [1.0], 10),
+            r"strengths must be \(3,\) or \(seeds, 3\), got \(1,\)",
+        ),
         (lambda: SoftTuning(network(), [1.0] * 3, 0), "steps must be an int >= 1"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=0.0), r"at must be None or in \(0, 1\]"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=math.nan), "at must be None"),

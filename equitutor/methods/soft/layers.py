@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equitutor.methods.soft.groups import MatrixGroup
+from equitutor.methods.soft.groups import MatrixGroup, check_groups
 from equitutor.methods.soft.projectors import TypedProjector
 from equitutor.methods.soft.representations import Rep, Type
 
@@ -32,9 +32,7 @@ class SoftTypedLinear(nn.Linear):
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, groups: Sequence[MatrixGroup]):
-        groups = tuple(groups)
-        if not groups:
-            raise ValueError("groups must hold at least one group, got none")
+        groups = check_groups(groups)
         projectors = tuple(TypedProjector(group, rep_in, rep_out) for group in groups)
         super().__init__(rep_in.size, rep_out.size)
         self.rep_in, self.rep_out = rep_in, rep_out
@@ -44,10 +42,12 @@ class SoftTypedLinear(nn.Linear):
         """Returns half the squared distance of weight and bias to the equivariant ones of group g.
 
         Args:
-            g: position in `groups`.
+            g: position in `groups`, 0 ... G - 1.
             weight, bias: stand in for the layer's own; (..., out, in) and (..., out), where leading
                 axes are seeds. The result has these axes.
         """
+        if type(g) is not int or not 0 <= g < len(self.groups):
+            raise ValueError(f"g must be an int in 0 ... {len(self.groups) - 1}, got {g!r}")
         weight = self.weight if weight is None else weight
         bias = self.bias if bias is None else bias
         projector = self.projectors[g]
@@ -86,6 +86,7 @@ class ExactTypedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the features (..., out) of features (..., in)."""
+        self.rep_in.check("x", x)
         return F.linear(x, self.projector.weight(self.weight), self.projector.bias(self.bias))
 
 
@@ -106,7 +107,7 @@ class ResidualTypedLinear(ExactTypedLinear):
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, group: MatrixGroup, start: float = 1e-3):
-        if not (isinstance(start, int | float) and math.isfinite(start) and start >= 0):
+        if type(start) not in (int, float) or not 0 <= start < math.inf:
             raise ValueError(f"start must be finite and >= 0, got {start!r}")
         super().__init__(rep_in, rep_out, group)
         self.residual = nn.Linear(rep_in.size, rep_out.size)
@@ -176,6 +177,8 @@ class GatedQuadratic(nn.Module):
 
     def __init__(self, rep: Rep, orthogonal: bool = True, unit: bool = False, bypass: bool = False):
         super().__init__()
+        if not isinstance(rep, Rep):
+            raise ValueError(f"rep must be a Rep, got {rep!r}")
         self.rep, self.rep_in, self.unit = rep, gated(rep), unit
         counts = rep.counts
         self.products = [
@@ -255,4 +258,5 @@ def gated(rep: Rep) -> Rep:
 def _unit(t: Tensor, first: int) -> Tensor:
     """Returns tensors (..., n, d, ..., d) divided by their lengths; axes from `first` on are d."""
     axes = tuple(range(first, t.ndim))
-    return t / (t.square().sum(axes, keepdim=True) + 1e-20).sqrt()
+    least = max(1e-20, torch.finfo(t.dtype).tiny)  # in float16, 1e-20 would be 0
+    return t / (t.square().sum(axes, keepdim=True) + least).sqrt()
