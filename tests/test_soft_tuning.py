@@ -44,6 +44,13 @@ def network(seed=0, groups=GROUPS, **settings):
     return TypedNetwork(*SPACES, layer, **settings).double()
 
 
+def looked(distances):
+    """Returns a snapshot that has seen distances."""
+    kept = Snapshot()
+    kept.update(distances)
+    return kept
+
+
 # The rule ----------------------------------------------------------------------------------
 
 numbers = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=5)
@@ -176,6 +183,23 @@ def test_stacked_seeds_take_the_step_of_each():
         assert not torch.equal(net[0].weight, twin[0].weight)  # the step was in `params` only
 
 
+def test_a_refused_step_changes_nothing():
+    net = network()
+    before = [p.clone() for p in net.parameters()]
+    for strengths in (torch.ones(2, 3), torch.tensor([1.0, math.inf, 1.0])):
+        with pytest.raises(ValueError, match="strengths must be"):
+            decoupled_step(net, strengths, 1.0)
+        for p, old in zip(net.parameters(), before, strict=True):
+            assert torch.equal(p, old)
+
+
+def test_the_strengths_are_a_copy():
+    mine = torch.tensor([0.0, 1.0, 1.0])
+    tuning = SoftTuning(network(), mine, 9)
+    mine.fill_(5.0)
+    assert tuning.strengths.tolist() == [0, 1, 1]
+
+
 def test_the_residual_penalty():
     layer = ResidualTypedLinear(Rep(1, 1), Rep(1, 1), O(3), start=1.0).double()
     residual = (layer.residual.weight.square().sum() + layer.residual.bias.square().sum()) / 2
@@ -232,7 +256,7 @@ def test_each_seed_may_have_strengths_of_its_own():
         return fit_stacked(network, seeds, batches, mse_loss, tune=tuning, **some), tuning
 
     together, tuning = train(own)
-    assert_close(tuning.strengths.float(), own)  # one group each: it is the nearest, and keeps its own
+    assert_close(tuning.strengths.float(), own)  # one group each: the nearest one
     for k in range(2):
         alone, _ = train(own[k])
         assert_close(distances(together.models[k]), distances(alone.models[k]))
@@ -278,6 +302,32 @@ def test_normalized_rules(normalize):
         (lambda: decoupled_step(network(), torch.ones(3), -1.0), "lr must be finite and >= 0"),
         (lambda: decoupled_step(network(), torch.ones(2), 1.0), r"strengths must be \(3,\)"),
         (lambda: decoupled_step(network(), -torch.ones(3), 1.0), "strengths must be finite"),
+        (lambda: snapshot_rule([1.0], torch.ones(1)), "distances must be a tensor, got"),
+        (lambda: snapshot_rule(torch.tensor(1.0), torch.tensor(1.0)), r"distances must be \(1,\)"),
+        (
+            lambda: snapshot_rule(torch.ones(2, 3), torch.ones(4, 3)),
+            r"strengths must be \(3,\), one a group, or \(2, 3\), got \(4, 3\)",
+        ),
+        (
+            lambda: snapshot_rule(torch.ones(2), torch.ones(2), normalize=torch.ones(1)),
+            r"normalize must be \(2,\)",
+        ),
+        (lambda: Snapshot().update([1.0]), "distances must be a tensor"),
+        (lambda: Snapshot().update(torch.tensor(1.0)), r"distances must be \(..., G\), got \(\)"),
+        (lambda: Snapshot().update(torch.tensor([math.nan])), "distances must be finite"),
+        (lambda: looked(torch.ones(2)).update(torch.ones(1)), r"distances must be \(2,\)"),
+        (lambda: penalty(network(), torch.ones(1)), r"strengths must be \(3,\).* got \(1,\)"),
+        (lambda: penalty(network(), torch.tensor(2.0)), r"strengths must be \(3,\).* got \(\)"),
+        (lambda: penalty(network(), [1.0, 1.0, 1.0]), "strengths must be a tensor"),
+        (lambda: penalty(network(), -torch.ones(3)), "strengths must be finite and >= 0"),
+        (lambda: decoupled_step(network(), [1.0] * 3, 1.0), "strengths must be a tensor"),
+        (lambda: decoupled_step(network(), torch.ones(2, 3), 1.0), r"got \(2, 3\)"),
+        (lambda: SoftTuning(network(), [math.nan] * 3, 9), "strengths must be finite"),
+        (lambda: SoftTuning(network(), [-1.0] * 3, 9), "strengths must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, at=True), "at must be None or in"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, window=True), "window must be in"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9)(-1), "step must be an int >= 0, got -1"),
         (lambda: residual_penalty(network()), "net must hold ResidualTypedLinear"),
         (
             lambda: SoftTuning(network(), [1.0], 10),

@@ -145,6 +145,24 @@ def test_a_killed_run_goes_on_where_it_was_saved(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("a-b-*.pt"))) == 2
 
 
+def test_a_run_does_not_go_on_with_the_data_of_another_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("EQUITUTOR_CHECKPOINTS", str(tmp_path))
+    x, y = data()
+    first, second, third = (Batches(x, factor * y, 20) for factor in (1, 2, 3))
+
+    def train(*batches):
+        some = {"steps": 5, "name": "walks", **quiet}
+        return fit_stacked(network, [0, 1], batches, mse_loss, **some).histories
+
+    ended = train(first, second)
+    again = train(first, second)
+    assert again[0].resumed_at == 5
+    assert again[1].loss == ended[1].loss
+    other = train(first, third)  # the second seed alone has other data
+    assert other[0].resumed_at == 0
+    assert other[1].loss != ended[1].loss
+
+
 @pytest.mark.parametrize("lost", ["tune", "rng", "optimizer"])
 def test_a_run_that_forgets_something_ends_elsewhere(tmp_path, monkeypatch, lost):
     """The broken twins: each part of what is saved is needed."""
@@ -225,6 +243,10 @@ def test_a_run_that_diverges_names_the_seed():
         ({"lr": math.nan}, "lr must be positive and finite"),
         ({"batches": [Batches(*data(), 20)]}, "batches must be one a seed, 3, got 1"),
         ({"loss": lambda p, y: (p - y).square()}, "loss must return a scalar"),
+        ({"seeds": 3}, "seeds must be a sequence of ints, got 3"),
+        ({"penalty": lambda p: p["0.weight"].sum()}, r"penalty must return \(3,\).* got \(\)"),
+        ({"penalty": lambda p: p["0.bias"][:, :1]}, r"penalty must return \(3,\).* got \(3, 1\)"),
+        ({"penalty": lambda p: 0.0}, r"penalty must return \(3,\), one a seed, got 0.0"),
         ({"make_model": lambda: nn.BatchNorm1d(3)}, "without running statistics"),
     ],
 )
