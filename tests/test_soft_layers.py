@@ -111,6 +111,22 @@ def test_groups_nobody_planned_for():
     assert error(broken, sl2, duals, dtype=torch.float64) > 1e-3
 
 
+def test_an_exact_network_of_special_relativity():
+    boosts = torch.zeros(3, 4, 4)
+    for k in range(3):
+        boosts[k, 0, k + 1] = boosts[k, k + 1, 0] = 0.3  # time is axis 0
+    turns = torch.zeros(3, 4, 4)
+    turns[:, 1:, 1:] = SO(3).lie
+    lorentz = MatrixGroup("SO(1, 3)", 4, lie=torch.cat([boosts, turns]))
+    spaces = Rep(1, 2, d=4, n01=1), Rep(4, 3, d=4, n01=2), Rep(1, 1, d=4)
+    net = network(partial(ExactTypedLinear, group=lorentz), spaces, orthogonal=False)
+    assert error(net, lorentz, spaces, dtype=torch.float64) < 1e-9
+    x = noise(50, spaces[0].size, dtype=torch.float64)
+    assert net(x).std(0).min() > 1e-4  # and is no constant
+    broken = network(partial(ExactTypedLinear, group=lorentz), spaces, orthogonal=True)
+    assert error(broken, lorentz, spaces, dtype=torch.float64) > 1e-3  # v . v is Euclid's
+
+
 def test_unit_products_respect_scaling_and_can_tell_a_cosine():
     group = join("SO(3) x scale", [SO(3), scaling(3)])
     spaces = Rep(n1=3), Rep(6, 6, 2), Rep(1)

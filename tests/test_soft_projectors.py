@@ -146,6 +146,32 @@ def test_a_projector_is_one(group, pair):
     assert_close(p, p.T, atol=1e-14, rtol=0)
 
 
+def test_not_every_matrix_with_the_right_range_is_a_projector():
+    """The broken twins of the test above: a mean of two projectors, and a slanted one."""
+    p, q = hom_projector(embed_O2((0, 1)), 1, 1), hom_projector(embed_O2((1, 2)), 1, 1)
+    mean = (p + q) / 2
+    assert_close(mean, mean.T, atol=1e-14, rtol=0)
+    assert (mean @ mean - mean).abs().max() > 0.01
+    slanted = p + p @ noise(9, 9) @ (torch.eye(9) - p)  # same range, other kernel
+    assert_close(slanted @ slanted, slanted)
+    assert (slanted - slanted.T).abs().max() > 0.1
+
+
+def test_the_table_needs_the_transpose(monkeypatch):
+    """The broken twin of the table: B W = W A^T asks for something else."""
+    solve = module._solve
+    twin = lambda a, b, h, k: solve(a.mT.contiguous(), b, h.mT.contiguous(), k)
+    shear = MatrixGroup("shear", 2, lie=torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
+    right = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
+    module.clear_cache()
+    monkeypatch.setattr(module, "_solve", twin)
+    wrong = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
+    assert dims(SL2, [(0, 2), (1, (0, 1))]) != [1, 1]
+    module.clear_cache()
+    assert_close(right, torch.tensor([0.0, 1.0, 0.0, 0.0]).double())  # a shear keeps itself
+    assert not torch.allclose(wrong, right)
+
+
 @named
 @pytest.mark.parametrize("pair", [(1, 1), (1, 2), (0, 2), ((0, 1), 1)], ids=str)
 def test_projected_maps_commute_with_the_group(group, pair):

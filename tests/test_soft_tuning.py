@@ -349,7 +349,7 @@ def test_bad_input(call, message):
 # What must not matter -----------------------------------------------------------------------
 
 
-def run(progress=False, look=False, every=5):
+def run(progress=False, look=False, every=5, meddle=False):
     """Trains three seeds; `look` measures and logs on the way, as a figure or a log would."""
     groups = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]
     make = lambda: TypedNetwork(*SPACES, partial(SoftTypedLinear, groups=groups))
@@ -359,6 +359,8 @@ def run(progress=False, look=False, every=5):
 
     def tune(step, params, lr):
         tuning(step, params, lr)
+        if meddle:  # as a figure would that projects the weights where they lie
+            decoupled_step(tuning.net, torch.tensor([0.0, 1.0, 0.0]), 1e-3, params)
         if look:
             distances(tuning.net, params)
             torch.rand(3)  # a plot may draw, a log may seed
@@ -377,4 +379,5 @@ def test_logging_and_plotting_change_no_result():
         assert torch.equal(weights, quiet)
         assert torch.equal(other.strengths, tuning.strengths)
         assert torch.equal(other.snapshot, tuning.snapshot)
-    assert not torch.equal(run(every=3)[0], quiet)  # the broken twin: this one is a setting
+    assert not torch.equal(run(meddle=True)[0], quiet)  # the broken twin
+    assert not torch.equal(run(every=3)[0], quiet)  # and this one is a setting
