@@ -1,10 +1,13 @@
 """Many seeds at once: small networks with stacked weights, trained as `training.fit` trains one."""
 
 import copy
+import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +46,7 @@ def fit_stacked(
     penalty: Callable[[Params], Tensor] | None = None,
     tune: Callable[[int, Params, float], None] | None = None,
     name: str | None = None,
+    every: float = 60.0,
     progress: bool = True,
 ) -> Stack:
     """Returns one trained network for each seed; all of them take each step together.
@@ -61,8 +65,13 @@ def fit_stacked(
         penalty: function of the stacked parameters, each (seeds, ...), that returns what is added
             to the loss of each seed: (seeds,).
         tune: function of (step, stacked parameters, learning rate of this step), called after each
-            step; it may change the parameters in place.
-        name: name of this run in the progress bar. progress: show the bar.
+            step; it may change the parameters in place. What it remembers is saved with the run if
+            it has `state_dict` and `load_state_dict`.
+        name: name of this run in progress bar and checkpoint. With a name, and the environment
+            variable EQUITUTOR_CHECKPOINTS set to a folder, the run is saved there about every
+            `every` seconds and at its end, and resumes from there. Runs that differ in nothing but
+            `penalty`, `loss` or a function `tune` need different names.
+        progress: show a progress bar, once the run has lasted two seconds.
 
     Raises:
         ValueError: an argument is out of range, or the networks keep running statistics.
@@ -96,12 +105,20 @@ def fit_stacked(
     losses_of = vmap(loss_of_one, in_dims=(0, same, of_data, of_data), randomness="different")
     optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps))
-    recorded: list[Tensor] = []
-    start = time.perf_counter()
-    bar = tqdm(range(steps), desc=name, disable=not progress, delay=2, mininterval=1, leave=False)
+    run = _Run(params, optimizer, schedule, tune)
+    settings = (seeds, steps, lr, weight_decay)
+    path, key = _place(name, settings, params, [batches] if one_for_all else batches, tune)
+    if path is not None:
+        run.restore(path, key)
+    resumed_at, before, recorded = len(run.recorded), run.seconds, run.recorded
+    start = last_saved = time.perf_counter()
+    bar = tqdm(
+        range(resumed_at, steps), initial=resumed_at, total=steps,
+        desc=name, disable=not progress, delay=2, mininterval=1, leave=False,
+    )  # fmt: skip
     for step in bar:
         values = losses_of(params, buffers, *_batch(batches, step, one_for_all))  # (seeds,)
-        total = values if penalty is None else values + penalty(params)
+        total = values if penalty is None else values + _of_seeds(penalty(params), values)
         optimizer.zero_grad(set_to_none=True)
         total.sum().backward()
         _clip(params, 1.0)
@@ -114,16 +131,104 @@ def fit_stacked(
         if len(recorded) % 50 == 0:
             _finite(recorded[-50:], seeds, len(recorded) - 50, lr)
             bar.set_postfix(loss=f"{recorded[-1].mean():.3f}", refresh=False)
+            if path is not None and time.perf_counter() - last_saved > every:
+                run.seconds = before + time.perf_counter() - start
+                run.save(path, key)
+                last_saved = time.perf_counter()
     _finite(recorded[steps // 50 * 50 :], seeds, steps // 50 * 50, lr)
-    seconds = (time.perf_counter() - start) / len(seeds)
+    run.seconds = before + time.perf_counter() - start
+    if path is not None:
+        run.save(path, key)
     for k, model in enumerate(models):
         model.load_state_dict({n: p[k].detach() for n, p in params.items()}, strict=False)
         model.eval()
     curves = torch.stack(recorded, 1).float().tolist()
-    return Stack(models, [History(curve, seconds) for curve in curves])
+    seconds = run.seconds / len(seeds)
+    return Stack(models, [History(curve, seconds, resumed_at) for curve in curves])
+
+
+@dataclass
+class _Run:
+    """What a run has to remember to go on as if nothing had happened."""
+
+    params: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    tune: object
+    recorded: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def restore(self, path: Path, key: str) -> None:
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location=runtime.device())
+        if state["key"] != key:
+            return
+        with torch.no_grad():
+            for name, p in self.params.items():
+                p.copy_(state["params"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if "tune" in state:
+            self.tune.load_state_dict(state["tune"])
+        self.recorded += state["recorded"].unbind(1)
+        self.seconds = state["seconds"]
+        torch.set_rng_state(state["rng"].cpu())
+        if "cuda_rng" in state and runtime.device().type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu())
+
+    def save(self, path: Path, key: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        cuda = runtime.device().type == "cuda"
+        remembers = hasattr(self.tune, "state_dict")
+        torch.save(
+            {
+                "key": key,
+                "params": {name: p.detach() for name, p in self.params.items()},
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "recorded": torch.stack(self.recorded, 1),
+                "seconds": self.seconds,
+                "rng": torch.get_rng_state(),
+                **({"tune": self.tune.state_dict()} if remembers else {}),
+                **({"cuda_rng": torch.cuda.get_rng_state()} if cuda else {}),
+            },
+            part,
+        )
+        part.replace(path)  # atomic: a crash leaves the old file or the new one
+
+
+def _place(
+    name: str | None, settings: tuple, params: Params, batches: Sequence[Batch], tune: object
+) -> tuple[Path | None, str]:
+    """Returns the checkpoint of a run, or None, and the key that tells it from other runs.
+
+    The initial weights stand for the architecture, and the first batch of each seed for the data.
+    The key is in the file's name too, so that two stacks of one name in a chapter keep a file each.
+    """
+    folder = os.environ.get("EQUITUTOR_CHECKPOINTS")
+    if not name or not folder:
+        return None, ""
+    remembers = tune.state_dict() if hasattr(tune, "state_dict") else None
+    digest = hashlib.sha256(repr((settings, remembers)).encode())
+    for part in (*params.values(), *(part for batch in batches for part in batch(0))):
+        digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    key = digest.hexdigest()
+    return Path(folder) / f"{name.replace('/', '-')}-{key[:12]}.pt", key
+
+
+def _of_seeds(value: Tensor, losses: Tensor) -> Tensor:
+    # A sum over the seeds, or a column, would be added to the loss of each seed without a word.
+    if not isinstance(value, Tensor) or value.shape != losses.shape:
+        found = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+        raise ValueError(f"penalty must return {tuple(losses.shape)}, one a seed, got {found}")
+    return value
 
 
 def _check(seeds: Sequence[int], steps: int, lr: float) -> list[int]:
+    if not isinstance(seeds, Sequence):
+        raise ValueError(f"seeds must be a sequence of ints, got {seeds!r}")
     seeds = list(seeds)
     sound = all(type(s) is int and s >= 0 for s in seeds)
     if not seeds or not sound or len(set(seeds)) < len(seeds):

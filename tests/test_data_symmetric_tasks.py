@@ -79,6 +79,16 @@ def test_cosines_of_known_vectors():
     assert cossim_target(torch.zeros(9), "scale").isfinite()
 
 
+def test_targets_of_views_of_nothing_and_of_other_dtypes():
+    for target, width in ((inertia_target, 12), (cossim_target, 9)):
+        x = torch.randn(width, 5, generator=torch.Generator().manual_seed(0)).T
+        assert_close(target(x), target(x.contiguous()))
+        assert_close(target(x[2]), target(x)[2])
+        assert_close(target(x.double()).float(), target(x))
+        assert target(x[:0]).shape == (0, target(x).shape[1])
+        assert target(x, eps=10**3).dtype == torch.float32
+
+
 @pytest.mark.parametrize("make", [inertia, cossim])
 def test_generated_data(make):
     task = make(500, seed=3)
@@ -99,6 +109,13 @@ def test_generated_data(make):
         (lambda: inertia(5, eps=math.nan), "eps is nan"),
         (lambda: inertia(5, eps=True), "eps is True"),
         (lambda: inertia(5, seed=-1), "seed is -1"),
+        (lambda: inertia(5, seed=2**64), "seed is 18446744073709551616, but has to be below"),
+        (lambda: inertia(5, eps="much"), "eps is 'much', but has to be a finite number"),
+        (lambda: inertia(5, eps=None), "eps is None"),
+        (lambda: inertia(5, eps=torch.ones(2)), "eps is tensor"),
+        (lambda: inertia_target([1.0] * 4), "x is list, but has to be a tensor"),
+        (lambda: inertia_target(torch.ones(4).int()), "x is torch.int32"),
+        (lambda: cossim_target(torch.ones(9).long()), "x is torch.int64, but has to be"),
         (lambda: inertia_target(torch.zeros(2, 6)), r"x has the shape \(2, 6\)"),
         (lambda: cossim(5, keeps="so3"), "keeps is 'so3'"),
         (lambda: cossim(5, eps=math.inf), "eps is inf"),

@@ -11,7 +11,9 @@ from torch.testing import assert_close
 
 from equitutor.data import (
     SETS,
+    ChecksumError,
     DataSet,
+    DownloadError,
     FormatError,
     constant_velocity,
     displacement_errors,
@@ -76,6 +78,35 @@ def test_the_future_has_no_part_in_the_input(past, future, n):
         return (paths - paths.mean(1, keepdim=True))[:, :past]
 
     assert not torch.allclose(leaky(paths), leaky(other))
+
+
+def scene_text(far=0.0):
+    """Return a scene of two people as a file has it, their last 12 positions moved by `far`."""
+    rows = [(10 * k, p, k + 0.1 * p * k * k + far * (k > 7) * (k + p), p) for p in (1, 2)
+            for k in range(20)]  # fmt: skip
+    return "".join("\t".join(f"{v:.6f}" for v in row) + "\n" for row in rows).encode()
+
+
+def test_from_file_to_input_the_future_has_no_part(tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "eth_ucy", DataSet("", "", "", ()))
+    walks = []
+    for far in (0.0, 3.0):
+        serve_from(tmp_path, monkeypatch, {"eth_ucy/crowds_zara01.txt": scene_text(far)})
+        walks.append(trajectories("zara01"))
+    before, after = walks
+    assert len(before) == len(after) == 2
+    for name in ("x", "last", "person"):
+        assert torch.equal(getattr(before, name), getattr(after, name))
+    assert not torch.equal(before.y, after.y)
+    longer = [windows(read_walks_of(tmp_path, scene_text(far)), 9, 11)[0] for far in (0.0, 3.0)]
+    leaky = [past_and_future(paths, 9)[0] for paths in longer]  # the twin sees one position more
+    assert not torch.equal(*leaky)
+
+
+def read_walks_of(folder, data):
+    path = folder / "rows.txt"
+    path.write_bytes(data)
+    return read_walks(path)
 
 
 @patient
@@ -194,6 +225,45 @@ def test_broken_files(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(FormatError, match=message):
         read_walks(path)
+
+
+def test_damaged_and_missing_scenes(tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "eth_ucy", DataSet("", "", "", ()))
+    serve_from(tmp_path, monkeypatch, {"eth_ucy/crowds_zara01.txt": scene_text()})
+    path = tmp_path / "eth_ucy/crowds_zara01.txt"
+    whole = path.read_bytes()
+    for damaged in (whole[:-7], whole.replace(b"1", b"7", 1), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ChecksumError, match=r"crowds_zara01.txt is broken"):
+            trajectories("zara01")
+        assert path.read_bytes() == damaged  # refused, and left as it is
+    path.write_bytes(whole)
+    assert len(trajectories("zara01")) == 2
+    path.unlink()
+    with pytest.raises(DownloadError, match="crowds_zara01"):
+        trajectories("zara01")
+    with pytest.raises(FileNotFoundError, match="crowds_zara01"):
+        read_walks(path)
+
+
+def test_unusual_but_sound_walks():
+    x = torch.zeros(0, 3, 2)
+    assert constant_velocity(x, 4).shape == (0, 4, 2)
+    assert [e.shape for e in displacement_errors(x, x)] == [(0,), (0,)]
+    assert [t.shape for t in past_and_future(x, 2)] == [(0, 1, 2), (0, 1, 2), (0, 2)]
+    assert windows(np.zeros((0, 4)), 2, 1)[0].shape == (0, 3, 2)
+    walks = street(1)
+    turned = walks.x.flip(-1)[:, ::2]  # not contiguous
+    assert_close(constant_velocity(turned, 2), constant_velocity(turned.contiguous(), 2))
+    assert constant_velocity(walks.x.double()).dtype == torch.float64
+    nan = walks.y.clone()
+    nan[0, 3] = float("nan")
+    ade, fde = displacement_errors(nan, walks.y)  # a lost position shows, where it counts
+    assert ade.isnan()
+    assert not fde.isnan()
+    before = torch.get_rng_state()
+    street(5)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.filterwarnings("ignore:.*input contained no data")

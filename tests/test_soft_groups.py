@@ -98,6 +98,15 @@ def test_a_group_keeps_its_own_copy_of_the_generators():
     assert key != O(2).key
 
 
+def test_a_small_matrix_may_be_invertible():
+    small = MatrixGroup("shrink", 3, discrete=1e-4 * EYE[None])  # its determinant is 1e-12
+    assert torch.equal(small.discrete, 1e-4 * EYE[None])
+    flat = EYE.clone()
+    flat[2, 2] = 0
+    with pytest.raises(ValueError, match="discrete must hold invertible"):
+        MatrixGroup("flat", 3, discrete=1e4 * flat[None])
+
+
 def test_join_and_finite():
     both = join("SO(3) x scale", [SO(3), scaling(3)])
     assert both.lie.shape == (4, 3, 3)
@@ -124,7 +133,17 @@ def test_join_and_finite():
         (lambda: O(3).sample(0), "n must be an int >= 1, got 0"),
         (lambda: O(3).sample(1, how="uniform"), "how must be 'haar', 'lie' or None"),
         (lambda: SL2.sample(1, how="haar"), r"SL\(2\) has no uniform sampler"),
-        (lambda: join("none", []), "groups must be at least one"),
+        (lambda: MatrixGroup("a", 3, discrete=EYE[None].bool()), "discrete must hold real numbers"),
+        (lambda: MatrixGroup("a", 3, lie=EYE[None] * 1j), "lie must hold real numbers"),
+        (lambda: MatrixGroup("a", 3, haar=EYE), "haar must be a function"),
+        (lambda: O(3).sample(1, how=""), "how must be 'haar', 'lie' or None, got ''"),
+        (lambda: O(3).sample(1, 0), "generator must be a torch.Generator or None, got 0"),
+        (lambda: embed_O2(None), "axes must be two different axes in 0 ... 2, got None"),
+        (lambda: embed_O2("xy"), "axes must be two different axes in 0 ... 2, got 'xy'"),
+        (lambda: join("one", O(3)), "groups must hold at least one MatrixGroup"),
+        (lambda: join("names", ["O(3)"]), r"group must be a MatrixGroup, got 'O\(3\)'"),
+        (lambda: finite(O(3)), "group must be a FiniteGroup, got MatrixGroup"),
+        (lambda: join("none", []), "groups must hold at least one"),
         (lambda: join("mixed", [O(2), O(3)]), r"got sizes \[2, 3\]"),
         (lambda: Rep(), "at least one tensor"),
         (lambda: Rep(-1, 2), "n0 must be an int >= 0, got -1"),
@@ -134,6 +153,14 @@ def test_join_and_finite():
         (lambda: Rep(1).split(torch.zeros(4, 2)), r"x must be \(..., 1\)"),
         (lambda: tensor_power(EYE, 3), "type must be 0, 1, 2 or one of"),
         (lambda: tensor_power(EYE, True), "type must be 0, 1, 2"),
+        (lambda: tensor_power(EYE, (1.0, 0.0)), "type must be 0, 1, 2"),
+        (lambda: tensor_power(EYE, [1, 0]), "type must be 0, 1, 2"),
+        (lambda: tensor_power(EYE[:2], 2), r"h must be floating point \(..., d, d\), got \(2, 3\)"),
+        (lambda: tensor_power(EYE.int(), (0, 1)), "h must be floating point"),
+        (lambda: tensor_power(0 * EYE, (0, 1)), "h must be invertible for the type"),
+        (lambda: tensor_derivative([1.0], 1), r"a must be floating point .* got list"),
+        (lambda: Rep(1).drho(torch.eye(2)), r"a must be \(..., 3, 3\), got \(2, 2\)"),
+        (lambda: Rep(1).split([0.0]), r"x must be \(..., 1\) for .* got list"),
     ],
 )
 def test_bad_input(make, message):

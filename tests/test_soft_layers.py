@@ -33,11 +33,13 @@ from equitutor.methods.soft import (
     mlp,
     reflection,
     scaling,
+    soft_layers,
     widest,
 )
 
 quick = settings(deadline=None, max_examples=20)
 AXES = [embed_O2((0, 1)), embed_O2((1, 2)), embed_O2((0, 2))]
+V = Rep(n1=1)
 SPACES = Rep(3, 3), Rep(6, 5, 2), Rep(n2=1)
 C4 = finite(finite_groups.cyclic(4))
 
@@ -109,6 +111,22 @@ def test_groups_nobody_planned_for():
     assert error(broken, sl2, duals, dtype=torch.float64) > 1e-3
 
 
+def test_an_exact_network_of_special_relativity():
+    boosts = torch.zeros(3, 4, 4)
+    for k in range(3):
+        boosts[k, 0, k + 1] = boosts[k, k + 1, 0] = 0.3  # time is axis 0
+    turns = torch.zeros(3, 4, 4)
+    turns[:, 1:, 1:] = SO(3).lie
+    lorentz = MatrixGroup("SO(1, 3)", 4, lie=torch.cat([boosts, turns]))
+    spaces = Rep(1, 2, d=4, n01=1), Rep(4, 3, d=4, n01=2), Rep(1, 1, d=4)
+    net = network(partial(ExactTypedLinear, group=lorentz), spaces, orthogonal=False)
+    assert error(net, lorentz, spaces, dtype=torch.float64) < 1e-9
+    x = noise(50, spaces[0].size, dtype=torch.float64)
+    assert net(x).std(0).min() > 1e-4  # and is no constant
+    broken = network(partial(ExactTypedLinear, group=lorentz), spaces, orthogonal=True)
+    assert error(broken, lorentz, spaces, dtype=torch.float64) > 1e-3  # v . v is Euclid's
+
+
 def test_unit_products_respect_scaling_and_can_tell_a_cosine():
     group = join("SO(3) x scale", [SO(3), scaling(3)])
     spaces = Rep(n1=3), Rep(6, 6, 2), Rep(1)
@@ -117,6 +135,38 @@ def test_unit_products_respect_scaling_and_can_tell_a_cosine():
     assert error(net, group, spaces, dtype=torch.float64) < 1e-9
     assert net(noise(20, 9, dtype=torch.float64)).std() > 1e-3  # and is no constant
     assert error(network(layer, spaces), group, spaces) > 1e-2  # v . v grows with the scale
+
+
+def test_unit_products_of_zero_are_zero_in_each_dtype():
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        act = GatedQuadratic(Rep(2, 2, 1), unit=True).to(dtype)
+        assert torch.equal(
+            act(torch.zeros(3, act.rep_in.size, dtype=dtype)), torch.zeros(3, 17, dtype=dtype)
+        )
+
+
+def test_layers_take_single_samples_empty_batches_and_views():
+    for layer in (partial(ExactTypedLinear, group=O(3)), partial(ResidualTypedLinear, group=O(3))):
+        net = network(layer)
+        x = noise(12, 4).T  # not contiguous
+        assert_close(net(x), net(x.contiguous()))
+        assert_close(net(x[0]), net(x)[0])
+        assert net(x[:0]).shape == (0, 9)
+
+
+def test_measures_leave_mode_gradients_and_random_state_alone():
+    net = network(partial(SoftTypedLinear, groups=AXES))
+    x = noise(8, 12).requires_grad_()
+    before = torch.get_rng_state()
+    function_error(net, x, O(3), SPACES[0], SPACES[2], generator=generator())
+    lie_error(net, x, O(3), SPACES[0], SPACES[2])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert net.training
+    assert x.grad is None
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert torch.is_grad_enabled()
+    function_error(net, x, O(3), SPACES[0], SPACES[2])  # the twin: torch's own generator moves on
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_bypass_breaks_what_the_layers_keep():
@@ -305,6 +355,38 @@ def test_the_lie_form_does_not_see_reflections():
         (lambda: widest(lambda w: mlp(4, 1, w), 3), "budget is 3, but width 1 needs"),
         (lambda: widest(lambda w: mlp(4, 1, w), True), "budget must be an int"),
         (lambda: distances(nn.Linear(2, 2)), "net must hold SoftTypedLinear layers"),
+        (lambda: soft_layers("net"), "net must be a module, got str"),
+        (lambda: distances(SoftTypedLinear(V, V, [O(3)]), {}), "params must hold 'weight'"),
+        (
+            lambda: distances(
+                nn.Sequential(SoftTypedLinear(V, V, [O(3)]), SoftTypedLinear(V, V, AXES[:1]))
+            ),
+            "all with the same groups",
+        ),
+        (lambda: SoftTypedLinear(V, V, O(3)), "groups must hold at least one MatrixGroup, got"),
+        (lambda: SoftTypedLinear(V, V, ["O(3)"]), "group must be a MatrixGroup, got 'O"),
+        (lambda: SoftTypedLinear(V, V, [O(3)]).distance(1), "g must be an int in 0 ... 0, got 1"),
+        (lambda: SoftTypedLinear(V, V, [O(3)]).distance(-1), "g must be an int in 0 ... 0"),
+        (lambda: ExactTypedLinear(V, V, O(3))(noise(4, 2)), r"x must be \(..., 3\)"),
+        (lambda: ExactTypedLinear(V, 3, O(3)), "rep_out must be a Rep, got 3"),
+        (lambda: ResidualTypedLinear(V, V, O(3), start=True), "start must be finite"),
+        (lambda: GatedQuadratic(3), "rep must be a Rep, got 3"),
+        (lambda: function_error(nn.Identity(), noise(0, 3), O(3), V, V), "x must be .* not empty"),
+        (
+            lambda: function_error(nn.Identity(), noise(4, 3).long(), O(3), V, V),
+            "x must be floating point .* got .*int64",
+        ),
+        (
+            lambda: function_error(lambda x: x.long(), noise(4, 3), O(3), V, V),
+            r"f\(x\) must be floating point",
+        ),
+        (
+            lambda: function_error(lambda x: x.mean(0, keepdim=True), noise(4, 3), O(3), V, V),
+            r"f\(x\) must be .* one row for each",
+        ),
+        (lambda: function_error(nn.Identity(), noise(4, 3), O(2), V, V), "rep_in has d = 3"),
+        (lambda: lie_error(nn.Identity(), noise(4, 3), O(2), V, V), "rep_in has d = 3"),
+        (lambda: lie_error(nn.Identity(), noise(0, 3), O(3), V, V), "x must be .* not empty"),
         (
             lambda: function_error(lambda x: x, noise(4, 2), O(3), Rep(n1=1), Rep(n1=1)),
             r"x must be \(..., 3\)",

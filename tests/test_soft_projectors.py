@@ -1,5 +1,7 @@
 """The projector onto equivariant maps: its law, its table, its agreement with slower ways."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,6 +75,41 @@ def test_trace_table(group, table):
     assert dims(group, PAIRS) == table
 
 
+def turn(angle):
+    c, s = math.cos(angle), math.sin(angle)
+    return torch.tensor([[[c, -s], [s, c]]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("angle", "table"),
+    [(2 * math.pi, [1, 2, 4, 4, 8, 16]), (math.pi, [1, 0, 4, 4, 0, 16])],
+    ids=["full", "half"],
+)
+def test_what_rounding_leaves_of_an_element_is_no_constraint(angle, table):
+    """sin(pi) is 1e-16 to a computer. Next to nothing else, that must not count as a turn."""
+    h = turn(angle)
+    assert 0 < h[0, 1, 0].abs() < 1e-15
+    assert dims(MatrixGroup("turn", 2, discrete=h), PAIRS) == table
+    rep = Rep(n2=1, d=2)
+    dense = dense_projector(MatrixGroup("turn", 2, discrete=h), rep, rep)
+    assert round(dense.trace().item()) == 16
+    tiny = MatrixGroup("turn", 2, discrete=turn(angle + 1e-3))  # the twin: this is one
+    assert dims(tiny, [(2, 2)]) == [6]
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+def test_the_length_of_a_direction_does_not_matter(size):
+    both = join("both", [MatrixGroup("long", 3, lie=size * scaling(3).lie), SO(3)])
+    assert dims(both, PAIRS) == dims(join("both", [scaling(3), SO(3)]), PAIRS)
+    plain = dense_projector(both, Rep(1, 1), Rep(1, 1))
+    assert_close(plain, dense_projector(join("both", [scaling(3), SO(3)]), Rep(1, 1), Rep(1, 1)))
+
+
+def test_no_direction_at_all_asks_for_nothing():
+    still = MatrixGroup("still", 2, lie=torch.zeros(1, 2, 2))
+    assert dims(still, PAIRS) == [1, 2, 4, 4, 8, 16]
+
+
 def test_lorentz():
     assert dims(LORENTZ, [(0, 1), (1, 1), (1, 2)]) == [0, 1, 0]
     metric = hom_projector(LORENTZ, 0, 2)
@@ -107,6 +144,32 @@ def test_a_projector_is_one(group, pair):
     assert p.dtype == torch.float64
     assert_close(p @ p, p, atol=1e-12, rtol=0)
     assert_close(p, p.T, atol=1e-14, rtol=0)
+
+
+def test_not_every_matrix_with_the_right_range_is_a_projector():
+    """The broken twins of the test above: a mean of two projectors, and a slanted one."""
+    p, q = hom_projector(embed_O2((0, 1)), 1, 1), hom_projector(embed_O2((1, 2)), 1, 1)
+    mean = (p + q) / 2
+    assert_close(mean, mean.T, atol=1e-14, rtol=0)
+    assert (mean @ mean - mean).abs().max() > 0.01
+    slanted = p + p @ noise(9, 9) @ (torch.eye(9) - p)  # same range, other kernel
+    assert_close(slanted @ slanted, slanted)
+    assert (slanted - slanted.T).abs().max() > 0.1
+
+
+def test_the_table_needs_the_transpose(monkeypatch):
+    """The broken twin of the table: B W = W A^T asks for something else."""
+    solve = module._solve
+    twin = lambda a, b, h, k: solve(a.mT.contiguous(), b, h.mT.contiguous(), k)
+    shear = MatrixGroup("shear", 2, lie=torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
+    right = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
+    module.clear_cache()
+    monkeypatch.setattr(module, "_solve", twin)
+    wrong = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
+    assert dims(SL2, [(0, 2), (1, (0, 1))]) != [1, 1]
+    module.clear_cache()
+    assert_close(right, torch.tensor([0.0, 1.0, 0.0, 0.0]).double())  # a shear keeps itself
+    assert not torch.allclose(wrong, right)
 
 
 @named
@@ -187,6 +250,18 @@ def test_seeds_are_projected_side_by_side():
     assert_close(torch.vmap(p.weight)(w), p.weight(w))
 
 
+def test_empty_stacks_and_views_are_weights_too():
+    rep_in, rep_out = Rep(1, 2), Rep(2, 1)
+    p = TypedProjector(O(3), rep_in, rep_out)
+    assert p.weight(torch.zeros(0, 5, 7)).shape == (0, 5, 7)
+    assert p.bias(torch.zeros(0, 5)).shape == (0, 5)
+    w = noise(7, 5).T  # not contiguous
+    assert_close(p.weight(w), p.weight(w.contiguous()))
+    half = p.weight(w.half())
+    assert half.dtype == torch.float16
+    assert_close(half.double(), p.weight(w), atol=5e-3, rtol=0)
+
+
 def test_different_spaces_on_both_sides_of_a_non_orthogonal_group():
     rep_in, rep_out = Rep(1, 2, d=2, n01=1, n11=1), Rep(1, 1, d=2, n02=1)
     dense = dense_projector(SL2, rep_in, rep_out)
@@ -231,6 +306,21 @@ def test_a_projector_met_first_without_gradients_has_gradients_later():
             lambda: TypedProjector(O(3), Rep(2), Rep(1)).bias(torch.zeros(2)),
             r"b must be \(..., 1\)",
         ),
+        (
+            lambda: TypedProjector(O(3), Rep(2), Rep(1)).weight(torch.ones(1, 2).int()),
+            "w must be floating point, got torch.int32",
+        ),
+        (
+            lambda: TypedProjector(O(3), Rep(2), Rep(1)).bias(torch.ones(1).long()),
+            "b must be floating point, got torch.int64",
+        ),
+        (
+            lambda: TypedProjector(O(3), Rep(2), Rep(1)).weight([[1.0, 2.0]]),
+            r"w must be \(..., 1, 2\), got list",
+        ),
+        (lambda: TypedProjector("O(3)", Rep(2), Rep(1)), "group must be a MatrixGroup"),
+        (lambda: TypedProjector(O(3), 2, Rep(1)), "rep_in must be a Rep, got 2"),
+        (lambda: hom_projector(3, 1, 1), "group must be a MatrixGroup, got 3"),
     ],
 )
 def test_bad_input(call, message):

@@ -44,6 +44,13 @@ def network(seed=0, groups=GROUPS, **settings):
     return TypedNetwork(*SPACES, layer, **settings).double()
 
 
+def looked(distances):
+    """Returns a snapshot that has seen distances."""
+    kept = Snapshot()
+    kept.update(distances)
+    return kept
+
+
 # The rule ----------------------------------------------------------------------------------
 
 numbers = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=5)
@@ -176,6 +183,23 @@ def test_stacked_seeds_take_the_step_of_each():
         assert not torch.equal(net[0].weight, twin[0].weight)  # the step was in `params` only
 
 
+def test_a_refused_step_changes_nothing():
+    net = network()
+    before = [p.clone() for p in net.parameters()]
+    for strengths in (torch.ones(2, 3), torch.tensor([1.0, math.inf, 1.0])):
+        with pytest.raises(ValueError, match="strengths must be"):
+            decoupled_step(net, strengths, 1.0)
+        for p, old in zip(net.parameters(), before, strict=True):
+            assert torch.equal(p, old)
+
+
+def test_the_strengths_are_a_copy():
+    mine = torch.tensor([0.0, 1.0, 1.0])
+    tuning = SoftTuning(network(), mine, 9)
+    mine.fill_(5.0)
+    assert tuning.strengths.tolist() == [0, 1, 1]
+
+
 def test_the_residual_penalty():
     layer = ResidualTypedLinear(Rep(1, 1), Rep(1, 1), O(3), start=1.0).double()
     residual = (layer.residual.weight.square().sum() + layer.residual.bias.square().sum()) / 2
@@ -221,6 +245,25 @@ def test_without_a_time_the_strengths_stay():
     assert tuning.record[-1][1][1] < tuning.record[0][1][1]  # the step was taken all the same
 
 
+def test_each_seed_may_have_strengths_of_its_own():
+    seeds, own = [0, 1], torch.tensor([[0.0, 9.0, 0.0], [0.0, 0.0, 1.0]])
+    x = torch.randn(40, SPACES[0].size).double()
+    batches = Batches(x, torch.randn(40, SPACES[-1].size).double(), 20)
+    some = {"steps": 20, "lr": 0.01, "progress": False}
+
+    def train(strengths, at=0.5):
+        tuning = SoftTuning(network(), strengths, 20, at=at)
+        return fit_stacked(network, seeds, batches, mse_loss, tune=tuning, **some), tuning
+
+    together, tuning = train(own)
+    assert_close(tuning.strengths.float(), own)  # one group each: the nearest one
+    for k in range(2):
+        alone, _ = train(own[k])
+        assert_close(distances(together.models[k]), distances(alone.models[k]))
+    same, _ = train(own[0])  # the broken twin: one strength for all
+    assert not torch.allclose(distances(together.models[1]), distances(same.models[1]))
+
+
 def test_the_window_bounds_what_the_snapshot_sees():
     for window, first in ((0.0, 9), (0.25, 4), (1.0, 0)):
         net = network()
@@ -249,7 +292,7 @@ def test_normalized_rules(normalize):
         (lambda: snapshot_rule(torch.tensor([-1.0]), torch.ones(1)), "distances must be finite"),
         (lambda: snapshot_rule(torch.tensor([math.nan]), torch.ones(1)), "distances must be"),
         (lambda: snapshot_rule(torch.ones(2), torch.tensor([1.0, -1])), "strengths must be finite"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), "strengths must have one number"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), r"strengths must be \(2,\)"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must be finite"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must be finite"),
         (
@@ -257,10 +300,39 @@ def test_normalized_rules(normalize):
             "normalize must be finite and > 0",
         ),
         (lambda: decoupled_step(network(), torch.ones(3), -1.0), "lr must be finite and >= 0"),
-        (lambda: decoupled_step(network(), torch.ones(2), 1.0), r"strengths must be \(..., 3\)"),
+        (lambda: decoupled_step(network(), torch.ones(2), 1.0), r"strengths must be \(3,\)"),
         (lambda: decoupled_step(network(), -torch.ones(3), 1.0), "strengths must be finite"),
+        (lambda: snapshot_rule([1.0], torch.ones(1)), "distances must be a tensor, got"),
+        (lambda: snapshot_rule(torch.tensor(1.0), torch.tensor(1.0)), r"distances must be \(1,\)"),
+        (
+            lambda: snapshot_rule(torch.ones(2, 3), torch.ones(4, 3)),
+            r"strengths must be \(3,\), one a group, or \(2, 3\), got \(4, 3\)",
+        ),
+        (
+            lambda: snapshot_rule(torch.ones(2), torch.ones(2), normalize=torch.ones(1)),
+            r"normalize must be \(2,\)",
+        ),
+        (lambda: Snapshot().update([1.0]), "distances must be a tensor"),
+        (lambda: Snapshot().update(torch.tensor(1.0)), r"distances must be \(..., G\), got \(\)"),
+        (lambda: Snapshot().update(torch.tensor([math.nan])), "distances must be finite"),
+        (lambda: looked(torch.ones(2)).update(torch.ones(1)), r"distances must be \(2,\)"),
+        (lambda: penalty(network(), torch.ones(1)), r"strengths must be \(3,\).* got \(1,\)"),
+        (lambda: penalty(network(), torch.tensor(2.0)), r"strengths must be \(3,\).* got \(\)"),
+        (lambda: penalty(network(), [1.0, 1.0, 1.0]), "strengths must be a tensor"),
+        (lambda: penalty(network(), -torch.ones(3)), "strengths must be finite and >= 0"),
+        (lambda: decoupled_step(network(), [1.0] * 3, 1.0), "strengths must be a tensor"),
+        (lambda: decoupled_step(network(), torch.ones(2, 3), 1.0), r"got \(2, 3\)"),
+        (lambda: SoftTuning(network(), [math.nan] * 3, 9), "strengths must be finite"),
+        (lambda: SoftTuning(network(), [-1.0] * 3, 9), "strengths must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, at=True), "at must be None or in"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, window=True), "window must be in"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9)(-1), "step must be an int >= 0, got -1"),
         (lambda: residual_penalty(network()), "net must hold ResidualTypedLinear"),
-        (lambda: SoftTuning(network(), [1.0], 10), r"strengths must be \(3,\), got \(1,\)"),
+        (
+            lambda: SoftTuning(network(), [1.0], 10),
+            r"strengths must be \(3,\) or \(seeds, 3\), got \(1,\)",
+        ),
         (lambda: SoftTuning(network(), [1.0] * 3, 0), "steps must be an int >= 1"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=0.0), r"at must be None or in \(0, 1\]"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=math.nan), "at must be None"),
@@ -277,7 +349,7 @@ def test_bad_input(call, message):
 # What must not matter -----------------------------------------------------------------------
 
 
-def run(progress=False, look=False, every=5):
+def run(progress=False, look=False, every=5, meddle=False):
     """Trains three seeds; `look` measures and logs on the way, as a figure or a log would."""
     groups = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]
     make = lambda: TypedNetwork(*SPACES, partial(SoftTypedLinear, groups=groups))
@@ -287,6 +359,8 @@ def run(progress=False, look=False, every=5):
 
     def tune(step, params, lr):
         tuning(step, params, lr)
+        if meddle:  # as a figure would that projects the weights where they lie
+            decoupled_step(tuning.net, torch.tensor([0.0, 1.0, 0.0]), 1e-3, params)
         if look:
             distances(tuning.net, params)
             torch.rand(3)  # a plot may draw, a log may seed
@@ -305,4 +379,5 @@ def test_logging_and_plotting_change_no_result():
         assert torch.equal(weights, quiet)
         assert torch.equal(other.strengths, tuning.strengths)
         assert torch.equal(other.snapshot, tuning.snapshot)
-    assert not torch.equal(run(every=3)[0], quiet)  # the broken twin: this one is a setting
+    assert not torch.equal(run(meddle=True)[0], quiet)  # the broken twin
+    assert not torch.equal(run(every=3)[0], quiet)  # and this one is a setting

@@ -1,6 +1,9 @@
 """Many seeds at once: each must end where it would end alone."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torch.testing import assert_close
 
+from equitutor.methods.soft import O, Rep, SoftTuning, SoftTypedLinear, embed_O2
 from equitutor.stacked import fit_stacked
 from equitutor.training import Batches, fit
 
@@ -81,6 +85,108 @@ def test_penalty_and_tune():
     assert_close(stack.histories[1].loss[0], plain.histories[1].loss[0])  # the loss alone
 
 
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_stacked
+test_stacked.soft_run(stop=lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def soft_run(stop=None, at=130, steps=200):
+    """Networks with noise of their own, and a tuning that sets its strengths at step 100."""
+    tuning = SoftTuning(soft_network(), [1.0, 2.0], steps, at=0.5)
+    x, y = data()
+
+    def batches(step):
+        if stop is not None and step == at:
+            stop()
+        return Batches(x.float(), y.float(), 20)(step)
+
+    def noisy(params):
+        return 0.1 * torch.rand(len(SEEDS)) * params["weight"].square().sum((1, 2))
+
+    torch.manual_seed(7)  # the noise comes from the global generator, as dropout does
+    some = {"lr": 0.01, "penalty": noisy, "tune": tuning, "name": "a/b", "every": 0.0, **quiet}
+    return fit_stacked(soft_network, SEEDS, batches, mse_loss, steps, **some), tuning
+
+
+def soft_network():
+    return SoftTypedLinear(Rep(n1=1), Rep(1), [O(3), embed_O2((0, 1))])
+
+
+def same(a, b):
+    """Returns whether two runs are the same to the last bit."""
+    (a, tuned_a), (b, tuned_b) = a, b
+    weights = zip(a.models, b.models, strict=True)
+    records = zip(tuned_a.record, tuned_b.record, strict=True)
+    return (
+        all(torch.equal(m.weight, n.weight) for m, n in weights)
+        and [h.loss for h in a.histories] == [h.loss for h in b.histories]
+        and all(s == t and torch.equal(p, q) for (s, p), (t, q) in records)
+        and torch.equal(tuned_a.strengths, tuned_b.strengths)
+    )
+
+
+def test_a_killed_run_goes_on_where_it_was_saved(tmp_path, monkeypatch):
+    whole = soft_run()
+    monkeypatch.setenv("EQUITUTOR_CHECKPOINTS", str(tmp_path))
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    resumed = soft_run()
+    assert resumed[0].histories[0].resumed_at == 100  # saved each 50 steps, killed at 130
+    assert same(whole, resumed)
+    again = soft_run()  # a finished run is only read
+    assert again[0].histories[0].resumed_at == 200
+    assert same(whole, again)
+    assert again[0].histories[0].seconds > 0
+    longer, _ = soft_run(steps=201)  # other settings: another run
+    assert longer.histories[0].resumed_at == 0
+    assert len(list(tmp_path.glob("a-b-*.pt"))) == 2
+
+
+def test_a_run_does_not_go_on_with_the_data_of_another_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("EQUITUTOR_CHECKPOINTS", str(tmp_path))
+    x, y = data()
+    first, second, third = (Batches(x, factor * y, 20) for factor in (1, 2, 3))
+
+    def train(*batches):
+        some = {"steps": 5, "name": "walks", **quiet}
+        return fit_stacked(network, [0, 1], batches, mse_loss, **some).histories
+
+    ended = train(first, second)
+    again = train(first, second)
+    assert again[0].resumed_at == 5
+    assert again[1].loss == ended[1].loss
+    other = train(first, third)  # the second seed alone has other data
+    assert other[0].resumed_at == 0
+    assert other[1].loss != ended[1].loss
+
+
+@pytest.mark.parametrize("lost", ["tune", "rng", "optimizer"])
+def test_a_run_that_forgets_something_ends_elsewhere(tmp_path, monkeypatch, lost):
+    """The broken twins: each part of what is saved is needed."""
+    whole = soft_run()
+    monkeypatch.setenv("EQUITUTOR_CHECKPOINTS", str(tmp_path))
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        soft_run(stop, at=110)
+    (path,) = tmp_path.glob("*.pt")
+    state = torch.load(path, weights_only=True)
+    if lost == "tune":
+        state["tune"]["strengths"] = torch.tensor([1.0, 2.0])
+    elif lost == "rng":
+        state["rng"] = torch.Generator().manual_seed(1).get_state()
+    else:
+        for moments in state["optimizer"]["state"].values():
+            moments["exp_avg"].zero_()
+    torch.save(state, path)
+    assert not same(whole, soft_run())
+
+
 class WithTable(nn.Module):
     """A network with one buffer that all seeds share, and one that differs."""
 
@@ -137,6 +243,10 @@ def test_a_run_that_diverges_names_the_seed():
         ({"lr": math.nan}, "lr must be positive and finite"),
         ({"batches": [Batches(*data(), 20)]}, "batches must be one a seed, 3, got 1"),
         ({"loss": lambda p, y: (p - y).square()}, "loss must return a scalar"),
+        ({"seeds": 3}, "seeds must be a sequence of ints, got 3"),
+        ({"penalty": lambda p: p["0.weight"].sum()}, r"penalty must return \(3,\).* got \(\)"),
+        ({"penalty": lambda p: p["0.bias"][:, :1]}, r"penalty must return \(3,\).* got \(3, 1\)"),
+        ({"penalty": lambda p: 0.0}, r"penalty must return \(3,\), one a seed, got 0.0"),
         ({"make_model": lambda: nn.BatchNorm1d(3)}, "without running statistics"),
     ],
 )

@@ -1,5 +1,6 @@
 """Generated regression tasks with a dial: how strongly a chosen symmetry is broken."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -78,6 +79,7 @@ def inertia_target(x: Tensor, axis: str = "z", eps: float = 0.3) -> Tensor:
         >>> inertia_target(torch.tensor([2.0, 1.0, 0.0, 0.0]), eps=0.0).view(3, 3).diagonal()
         tensor([0., 2., 2.])
     """
+    _check_floats(x)
     if x.ndim == 0 or x.shape[-1] == 0 or x.shape[-1] % 4:
         raise ValueError(f"x has the shape {tuple(x.shape)}, but has to be (..., 4 k)")
     check_choice("axis", axis, AXES)
@@ -134,6 +136,7 @@ def cossim_target(x: Tensor, keeps: str = "rotation", eps: float = 0.3) -> Tenso
         >>> round(cossim_target(x, "rotation", eps=1.0).item(), 6), cossim_target(x, "scale", 1.0)
         (-1.0, tensor([-0.5000]))
     """
+    _check_floats(x)
     if x.ndim == 0 or x.shape[-1] != 9:
         raise ValueError(f"x has the shape {tuple(x.shape)}, but has to be (..., 9)")
     check_choice("keeps", keeps, ("rotation", "scale"))
@@ -147,11 +150,19 @@ def cossim_target(x: Tensor, keeps: str = "rotation", eps: float = 0.3) -> Tenso
     return cosine - eps * (size[..., :1] / size[..., 1:].sum(-1, keepdim=True).clamp_min(1e-12))
 
 
+def _check_floats(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x is {found}, but has to be a tensor of floating point numbers")
+
+
 def _generator(seed: int) -> torch.Generator:
     check_count("seed", seed, least=0)
+    if seed >= 2**64:
+        raise ValueError(f"seed is {seed}, but has to be below 2**64")
     return torch.Generator().manual_seed(seed)
 
 
 def _check_finite(name: str, value: float) -> None:
-    if isinstance(value, bool) or not torch.tensor(value).isfinite():
+    if type(value) is bool or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} is {value!r}, but has to be a finite number")

@@ -15,6 +15,7 @@ from equitutor.nero.scale import Results, as_mapping
 from equitutor.orbits import OrbitResult
 
 MAX_SAMPLES = 200
+_STYLES = ("panel.css", "polyphase.css", "nero.css")
 _FILES = ("nero-data.js", "nero-layouts.js", "nero-plots.js", "nero-detail.js", "nero.js")
 
 
@@ -108,7 +109,7 @@ def explorer(
     picture, alt = _fallback(shown, next(iter(next(iter(models.values())))))
     try:
         return Explorer("\n".join(map(source, _FILES)), data, title, fallback=picture, alt=alt,
-                        style=source("polyphase.css") + source("nero.css"), height=900)  # fmt: skip
+                        style="".join(map(source, _STYLES)), height=900)  # fmt: skip
     except ValueError as error:
         error.add_note(f"with {n} samples, {g} elements and {len(models)} models: fewer fit")
         raise

@@ -1,7 +1,7 @@
 """Soft equivariance: blockwise against dense projectors, the cache, and seeds trained together."""
 
+import statistics
 import time
-import tracemalloc
 from functools import partial
 
 import torch
@@ -88,7 +88,7 @@ def stacks() -> None:
     batches = Batches(task.x, task.y, 50)
     layer = partial(SoftTypedLinear, groups=GROUPS)
     make = partial(TypedNetwork, Rep(3, 3), Rep(12, 8, 2), Rep(n2=1), layer)
-    steps, rows = 10, []
+    steps = 10
 
     def alone():
         for seed in SEEDS:
@@ -98,24 +98,24 @@ def stacks() -> None:
     def together():
         fit_stacked(make, SEEDS, batches, mse_loss, steps, progress=False)
 
-    times: dict[str, list[float]] = {"alone": [], "together": []}
-    for _ in range(3):
-        for name, call in (("alone", alone), ("together", together)):
+    rivals = {"alone": alone, "together": together}
+    cpu = compare(rivals, repeats=5)  # milliseconds of processor time, after a warm-up
+    wall: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(5):  # in turns, so that a busy moment hits both
+        for name, call in rivals.items():
             start = time.perf_counter()
             call()
-            times[name].append(time.perf_counter() - start)
-    best = {name: min(values) for name, values in times.items()}
-    tracemalloc.start()
-    together()
-    peak = tracemalloc.get_traced_memory()[1] / 1e6
-    tracemalloc.stop()
-    rows.append(
-        ("8 seeds", best["alone"], best["together"], best["alone"] / best["together"], peak)
-    )
+            wall[name].append(1000 * (time.perf_counter() - start))
+    on_the_clock = {name: statistics.median(values) for name, values in wall.items()}
+    rows = [
+        (kind, t["alone"], t["together"], t["alone"] / t["together"])
+        for kind, t in (("wall time", on_the_clock), ("processor time", cpu))
+    ]
     threads = torch.get_num_threads()
     table(
-        f"soft networks, {steps} steps of 50, s, {threads} threads (target: alone/together >= 4)",
-        ("", "alone", "together", "alone/together", "Python MB"),
+        f"8 soft networks, {steps} steps of 50, ms, medians, {threads} threads "
+        "(target: alone/together >= 4)",
+        ("", "alone", "together", "alone/together"),
         rows,
     )
 

@@ -47,10 +47,13 @@ class MatrixGroup:
         check_count("d", self.d)
         for name in ("lie", "discrete"):
             object.__setattr__(self, name, _matrices(name, getattr(self, name), self.d))
-        if len(self.discrete) and not (torch.linalg.det(self.discrete).abs() > 1e-9).all():
+        # Not by the determinant: that of a small multiple of the identity is small, too.
+        if len(self.discrete) and (torch.linalg.matrix_rank(self.discrete) < self.d).any():
             raise ValueError(
                 f"discrete must hold invertible matrices, got {self.discrete.tolist()}"
             )
+        if self.haar is not None and not callable(self.haar):
+            raise ValueError(f"haar must be a function or None, got {self.haar!r}")
 
     @cached_property
     def key(self) -> tuple:
@@ -83,7 +86,10 @@ class MatrixGroup:
         True
         """
         check_count("n", n)
-        how = how or ("lie" if self.haar is None else "haar")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ValueError(f"generator must be a torch.Generator or None, got {generator!r}")
+        if how is None:
+            how = "lie" if self.haar is None else "haar"
         if how not in ("haar", "lie"):
             raise ValueError(f"how must be 'haar', 'lie' or None, got {how!r}")
         if how == "lie":
@@ -131,8 +137,8 @@ def embed_O2(axes: tuple[int, int], d: int = 3) -> MatrixGroup:
     'O(2)_xy'
     """
     check_count("d", d, least=2)
-    axes = tuple(axes)
-    if len(axes) != 2 or axes[0] == axes[1] or not all(type(a) is int and 0 <= a < d for a in axes):
+    sound = isinstance(axes, tuple | list) and len(axes) == 2 and axes[0] != axes[1]
+    if not sound or not all(type(a) is int and 0 <= a < d for a in axes):
         raise ValueError(f"axes must be two different axes in 0 ... {d - 1}, got {axes!r}")
     plane = torch.zeros(d, 2, dtype=torch.float64)
     plane[axes[0], 0] = plane[axes[1], 1] = 1
@@ -174,8 +180,8 @@ def join(name: str, groups: Sequence[MatrixGroup]) -> MatrixGroup:
     >>> join("SO(3) x scale", [SO(3), scaling(3)]).lie.shape
     torch.Size([4, 3, 3])
     """
-    groups = list(groups)
-    if not groups or len({group.d for group in groups}) > 1:
+    groups = check_groups(groups)
+    if len({group.d for group in groups}) > 1:
         sizes = [group.d for group in groups]
         raise ValueError(f"groups must be at least one, all of one size d, got sizes {sizes}")
     parts = (torch.cat([getattr(group, kind) for group in groups]) for kind in ("lie", "discrete"))
@@ -189,7 +195,9 @@ def finite(group: FiniteGroup) -> MatrixGroup:
     >>> finite(cyclic(4)).sample(10).shape
     torch.Size([10, 2, 2])
     """
-    haar = _uniform(group.elements)
+    if not isinstance(group, FiniteGroup):
+        raise ValueError(f"group must be a FiniteGroup, got {type(group).__name__}")
+    haar = _uniform(group.elements.double())
     return MatrixGroup(group.name, group.dimension, None, group.elements, haar)
 
 
@@ -205,6 +213,21 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     return value
 
 
+def check_groups(groups: Sequence[MatrixGroup]) -> tuple[MatrixGroup, ...]:
+    """Returns the groups as a tuple; ValueError unless it is a sequence of at least one."""
+    if not isinstance(groups, list | tuple) or not groups:
+        raise ValueError(f"groups must hold at least one MatrixGroup, got {groups!r}")
+    for group in groups:
+        check_group(group)
+    return tuple(groups)
+
+
+def check_group(group: MatrixGroup) -> None:
+    """Raises a ValueError unless the group is one."""
+    if not isinstance(group, MatrixGroup):
+        raise ValueError(f"group must be a MatrixGroup, got {group!r}")
+
+
 def _matrices(name: str, value: Tensor | None, d: int) -> Tensor:
     """Returns a copy in float64 on the CPU, which nobody else can change."""
     if value is None:
@@ -212,6 +235,8 @@ def _matrices(name: str, value: Tensor | None, d: int) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim != 3 or value.shape[1:] != (d, d):
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} must be a tensor (n, {d}, {d}), got {found}")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name} must hold real numbers, got {value.dtype}")
     value = value.detach().to("cpu", torch.float64, copy=True)
     if not value.isfinite().all():
         raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")

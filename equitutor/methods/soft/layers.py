@@ -2,14 +2,14 @@
 their sum, and a non-linearity that respects types."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equitutor.methods.soft.groups import MatrixGroup
+from equitutor.methods.soft.groups import MatrixGroup, check_groups
 from equitutor.methods.soft.projectors import TypedProjector
 from equitutor.methods.soft.representations import Rep, Type
 
@@ -32,9 +32,7 @@ class SoftTypedLinear(nn.Linear):
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, groups: Sequence[MatrixGroup]):
-        groups = tuple(groups)
-        if not groups:
-            raise ValueError("groups must hold at least one group, got none")
+        groups = check_groups(groups)
         projectors = tuple(TypedProjector(group, rep_in, rep_out) for group in groups)
         super().__init__(rep_in.size, rep_out.size)
         self.rep_in, self.rep_out = rep_in, rep_out
@@ -44,10 +42,12 @@ class SoftTypedLinear(nn.Linear):
         """Returns half the squared distance of weight and bias to the equivariant ones of group g.
 
         Args:
-            g: position in `groups`.
+            g: position in `groups`, 0 ... G - 1.
             weight, bias: stand in for the layer's own; (..., out, in) and (..., out), where leading
                 axes are seeds. The result has these axes.
         """
+        if type(g) is not int or not 0 <= g < len(self.groups):
+            raise ValueError(f"g must be an int in 0 ... {len(self.groups) - 1}, got {g!r}")
         weight = self.weight if weight is None else weight
         bias = self.bias if bias is None else bias
         projector = self.projectors[g]
@@ -86,6 +86,7 @@ class ExactTypedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the features (..., out) of features (..., in)."""
+        self.rep_in.check("x", x)
         return F.linear(x, self.projector.weight(self.weight), self.projector.bias(self.bias))
 
 
@@ -106,7 +107,7 @@ class ResidualTypedLinear(ExactTypedLinear):
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, group: MatrixGroup, start: float = 1e-3):
-        if not (isinstance(start, int | float) and math.isfinite(start) and start >= 0):
+        if type(start) not in (int, float) or not 0 <= start < math.inf:
             raise ValueError(f"start must be finite and >= 0, got {start!r}")
         super().__init__(rep_in, rep_out, group)
         self.residual = nn.Linear(rep_in.size, rep_out.size)
@@ -131,22 +132,23 @@ def _keep_size(weight: Tensor, projector: TypedProjector) -> None:
 
 # Bilinear maps that respect types: output, left, right, what is done to each pair of tensors,
 # whether it takes a group that keeps lengths, and which factors are made unit tensors when the
-# products shall not depend on scale.
-_PRODUCTS: tuple[tuple[Type, Type, Type, str, bool, str], ...] = (
-    ((0, 0), (0, 0), (0, 0), "...n,...n->...n", False, ""),
-    ((0, 0), (1, 0), (1, 0), "...ni,...ni->...n", True, "both"),
-    ((0, 0), (2, 0), (2, 0), "...nij,...nij->...n", True, "both"),
-    ((0, 0), (0, 1), (1, 0), "...ni,...ni->...n", False, ""),
-    ((1, 0), (0, 0), (1, 0), "...n,...ni->...ni", False, ""),
-    ((1, 0), (2, 0), (1, 0), "...nij,...nj->...ni", True, "left"),
-    ((1, 0), (1, 1), (1, 0), "...nij,...nj->...ni", False, ""),
-    ((2, 0), (0, 0), (2, 0), "...n,...nij->...nij", False, ""),
-    ((2, 0), (1, 0), (1, 0), "...ni,...nj->...nij", False, ""),
-    ((0, 1), (0, 0), (0, 1), "...n,...ni->...ni", False, ""),
-    ((1, 1), (0, 0), (1, 1), "...n,...nij->...nij", False, ""),
-    ((1, 1), (1, 0), (0, 1), "...ni,...nj->...nij", False, ""),
-    ((0, 2), (0, 0), (0, 2), "...n,...nij->...nij", False, ""),
-    ((0, 2), (0, 1), (0, 1), "...ni,...nj->...nij", False, ""),
+# products shall not depend on scale. For such small tensors a product and a sum take a fraction of
+# the time of `einsum`, which makes batches of tiny matrix products.
+_PRODUCTS: tuple[tuple[Type, Type, Type, Callable, bool, str], ...] = (
+    ((0, 0), (0, 0), (0, 0), lambda a, b: a * b, False, ""),
+    ((0, 0), (1, 0), (1, 0), lambda a, b: (a * b).sum(-1), True, "both"),
+    ((0, 0), (2, 0), (2, 0), lambda a, b: (a * b).sum((-2, -1)), True, "both"),
+    ((0, 0), (0, 1), (1, 0), lambda a, b: (a * b).sum(-1), False, ""),
+    ((1, 0), (0, 0), (1, 0), lambda a, b: a[..., None] * b, False, ""),
+    ((1, 0), (2, 0), (1, 0), lambda a, b: (a * b[..., None, :]).sum(-1), True, "left"),
+    ((1, 0), (1, 1), (1, 0), lambda a, b: (a * b[..., None, :]).sum(-1), False, ""),
+    ((2, 0), (0, 0), (2, 0), lambda a, b: a[..., None, None] * b, False, ""),
+    ((2, 0), (1, 0), (1, 0), lambda a, b: a[..., None] * b[..., None, :], False, ""),
+    ((0, 1), (0, 0), (0, 1), lambda a, b: a[..., None] * b, False, ""),
+    ((1, 1), (0, 0), (1, 1), lambda a, b: a[..., None, None] * b, False, ""),
+    ((1, 1), (1, 0), (0, 1), lambda a, b: a[..., None] * b[..., None, :], False, ""),
+    ((0, 2), (0, 0), (0, 2), lambda a, b: a[..., None, None] * b, False, ""),
+    ((0, 2), (0, 1), (0, 1), lambda a, b: a[..., None] * b[..., None, :], False, ""),
 )
 
 
@@ -175,18 +177,20 @@ class GatedQuadratic(nn.Module):
 
     def __init__(self, rep: Rep, orthogonal: bool = True, unit: bool = False, bypass: bool = False):
         super().__init__()
+        if not isinstance(rep, Rep):
+            raise ValueError(f"rep must be a Rep, got {rep!r}")
         self.rep, self.rep_in, self.unit = rep, gated(rep), unit
         counts = rep.counts
         self.products = [
             p for p in _PRODUCTS if set(p[:3]) <= set(counts) and (orthogonal or not p[4])
         ]
-        for k, (out, left, right, *_) in enumerate(self.products):
-            channel = torch.arange(counts[out])
+        self.channels = []  # for each product the runs of channels on its left and on its right
+        for out, left, right, *_ in self.products:
             n, m = counts[left], counts[right]
-            self.register_buffer(f"left{k}", channel % n, persistent=False)
+            channel = range(counts[out])
             # The partner moves on by one after each round, so that all pairs come up in time.
-            partner = (channel + 1 + channel // m) % m
-            self.register_buffer(f"right{k}", partner, persistent=False)
+            partner = [(c + 1 + c // m) % m for c in channel]
+            self.channels.append((_runs([c % n for c in channel]), _runs(partner)))
         size = [counts[product[0]] for product in self.products]
         self.weight = nn.ParameterList([nn.Parameter(0.3 * torch.randn(n)) for n in size])
         self.bypass = nn.Parameter(torch.zeros(rep.size)) if bypass else None
@@ -199,11 +203,12 @@ class GatedQuadratic(nn.Module):
             tensors[0, 0] = tensors[0, 0][..., : self.rep.n0]
         sums = dict(tensors)
         for k, (out, left, right, how, _, unit) in enumerate(self.products):
-            a = tensors[left].index_select(x.ndim - 1, getattr(self, f"left{k}"))
-            b = tensors[right].index_select(x.ndim - 1, getattr(self, f"right{k}"))
+            runs_left, runs_right = self.channels[k]
+            a = _take(tensors[left], runs_left, x.ndim - 1)
+            b = _take(tensors[right], runs_right, x.ndim - 1)
             if self.unit and unit:
                 a, b = _unit(a, x.ndim), _unit(b, x.ndim) if unit == "both" else b
-            product = torch.einsum(how, a, b)  # (..., n, d, ..., d)
+            product = how(a, b)  # (..., n, d, ..., d)
             sums[out] = sums[out] + product * self.weight[k].view(-1, *[1] * sum(out))
         parts, used = [], 0
         for kind, n, _ in self.rep.parts():
@@ -224,6 +229,23 @@ class GatedQuadratic(nn.Module):
         return torch.cat([x[..., : self.rep.n0], x[..., self.rep_in.n0 :]], -1)
 
 
+def _runs(index: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns the pieces (start, length) of consecutive numbers that an index is made of."""
+    runs: list[tuple[int, int]] = []
+    for i in index:
+        if runs and i == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((i, 1))
+    return runs
+
+
+def _take(t: Tensor, runs: Sequence[tuple[int, int]], axis: int) -> Tensor:
+    """Returns t.index_select(axis, index) of an index in runs: pieces are cheaper than a gather."""
+    pieces = [t.narrow(axis, start, length) for start, length in runs]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
+
+
 def gated(rep: Rep) -> Rep:
     """Returns rep with one more scalar for each tensor that is not a scalar: its gate.
 
@@ -236,4 +258,5 @@ def gated(rep: Rep) -> Rep:
 def _unit(t: Tensor, first: int) -> Tensor:
     """Returns tensors (..., n, d, ..., d) divided by their lengths; axes from `first` on are d."""
     axes = tuple(range(first, t.ndim))
-    return t / (t.square().sum(axes, keepdim=True) + 1e-20).sqrt()
+    least = max(1e-20, torch.finfo(t.dtype).tiny)  # in float16, 1e-20 would be 0
+    return t / (t.square().sum(axes, keepdim=True) + least).sqrt()

@@ -7,18 +7,23 @@ from torch import Tensor, nn
 
 from equitutor.methods.soft.groups import MatrixGroup
 from equitutor.methods.soft.layers import SoftTypedLinear
-from equitutor.methods.soft.representations import Rep
+from equitutor.methods.soft.projectors import check_reps
+from equitutor.methods.soft.representations import Rep, describe
 
 
 def soft_layers(net: nn.Module) -> dict[str, SoftTypedLinear]:
     """Returns the soft layers of a network by name.
 
-    Raises ValueError if it has none, or if they differ in the number of groups.
+    Raises ValueError if it has none, or if they differ in their groups: a sum over the layers would
+    then mix the distances to different groups.
     """
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"net must be a module, got {type(net).__name__}")
     layers = {k: m for k, m in net.named_modules() if isinstance(m, SoftTypedLinear)}
-    if len({len(layer.groups) for layer in layers.values()}) != 1:
+    if len({tuple(group.key for group in layer.groups) for layer in layers.values()}) != 1:
         raise ValueError(
-            f"net must hold SoftTypedLinear layers with equally many groups, got {len(layers)}"
+            f"net must hold SoftTypedLinear layers, all with the same groups, got {len(layers)} "
+            f"with {sorted({str([g.name for g in m.groups]) for m in layers.values()})}"
         )
     return layers
 
@@ -27,8 +32,10 @@ def weights(net: nn.Module, params: Mapping[str, Tensor] | None = None) -> Itera
     """Yields each soft layer with its weight and bias, taken from `params` where given."""
     params = dict(net.named_parameters()) if params is None else params
     for name, layer in soft_layers(net).items():
-        prefix = f"{name}." if name else ""
-        yield layer, params[f"{prefix}weight"], params[f"{prefix}bias"]
+        keys = [f"{name}.{part}" if name else part for part in ("weight", "bias")]
+        if missing := [key for key in keys if key not in params]:
+            raise ValueError(f"params must hold {missing[0]!r}, got {list(params)}")
+        yield layer, params[keys[0]], params[keys[1]]
 
 
 def distances(net: nn.Module, params: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -83,13 +90,13 @@ def function_errors(
         generator: source of the elements; None uses torch's global one.
         how: "haar", "lie" or None, as for `MatrixGroup.sample`.
 
-    Raises ValueError if a shape does not fit.
+    Raises ValueError if a shape or a dtype does not fit, or the batch is empty.
 
     Source: Kim et al., 2023, who draw as "lie" does.
     """
-    rep_in.check("x", x)
+    _check_inputs(x, group, rep_in, rep_out)
     y = f(x)
-    rep_out.check("f(x)", y)
+    _check_outputs(y, x, rep_out)
     out = []
     for h in group.sample(n, generator, how):
         a = f(x @ rep_in.rho(h).to(x).mT)
@@ -134,14 +141,30 @@ def lie_error(
     >>> lie_error(lambda x: x * x.norm(dim=-1, keepdim=True), x, SO(3), v, v).max() < 1e-5
     tensor(True)
     """
-    rep_in.check("x", x)
+    _check_inputs(x, group, rep_in, rep_out)
     if not len(group.lie):
         raise ValueError(f"group must have a continuous part, but {group.name} has none")
     out = []
     for a in group.lie:
         y, moved = torch.autograd.functional.jvp(f, x, x @ rep_in.drho(a).to(x).mT)
-        rep_out.check("f(x)", y)
+        _check_outputs(y, x, rep_out)
         turned = y @ rep_out.drho(a).to(y).mT
         size = 2 * y.norm(dim=-1).clamp_min(torch.finfo(y.dtype).tiny)
         out.append((moved - turned).norm(dim=-1) / size)
     return torch.stack(out).detach()
+
+
+def _check_inputs(x: Tensor, group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> None:
+    check_reps(group, rep_in, rep_out)
+    rep_in.check("x", x)
+    if not x.is_floating_point() or not x.numel():
+        raise ValueError(f"x must be floating point and not empty, got {describe(x)}")
+
+
+def _check_outputs(y: Tensor, x: Tensor, rep_out: Rep) -> None:
+    rep_out.check("f(x)", y)
+    if y.shape[:-1] != x.shape[:-1] or not y.is_floating_point():
+        raise ValueError(
+            f"f(x) must be floating point, one row for each of x {tuple(x.shape)}, "
+            f"got {describe(y)}"
+        )

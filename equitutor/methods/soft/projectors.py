@@ -5,16 +5,17 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from equitutor.methods.soft.groups import MatrixGroup
+from equitutor.methods.soft.groups import MatrixGroup, check_group
 from equitutor.methods.soft.representations import (
     Rep,
     Type,
+    describe,
     rank,
     tensor_derivative,
     tensor_power,
 )
 
-_SMALL = 1e-9  # singular values below this part of the largest count as zero
+_SMALL = 1e-9  # singular values below this count as zero, when generators have size about one
 _known: dict[tuple, Tensor] = {}
 
 
@@ -36,13 +37,14 @@ def hom_projector(group: MatrixGroup, a: int | Type, b: int | Type) -> Tensor:
     >>> round(hom_projector(SO(3), 1, 2).trace().item())         # the cross product
     1
     """
+    check_group(group)
     a, b = rank(a), rank(b)
     key = (group.key, a, b)
     if key not in _known:
         with torch.inference_mode(False):  # kept for later, when gradients may be wanted
             _known[key] = _solve(
-                tensor_derivative(group.lie, a),
-                tensor_derivative(group.lie, b),
+                tensor_derivative(_unit(group.lie), a),
+                tensor_derivative(_unit(group.lie), b),
                 tensor_power(group.discrete, a),
                 tensor_power(group.discrete, b),
             )
@@ -64,18 +66,28 @@ def dense_projector(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> Tensor:
     >>> round(dense_projector(O(2), Rep(1, 1, d=2), Rep(1, 1, d=2)).trace().item())
     2
     """
-    _check_reps(group, rep_in, rep_out)
+    check_reps(group, rep_in, rep_out)
+    lie = _unit(group.lie)
     return _solve(
-        rep_in.drho(group.lie), rep_out.drho(group.lie),
+        rep_in.drho(lie), rep_out.drho(lie),
         rep_in.rho(group.discrete), rep_out.rho(group.discrete),
     )  # fmt: skip
+
+
+def _unit(lie: Tensor) -> Tensor:
+    """Returns directions of length one, so that none counts as zero beside a longer one."""
+    return lie / lie.norm(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(lie.dtype).tiny)
 
 
 def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: Tensor) -> Tensor:
     """Returns the projector onto the W with B W = W A for all generators, W row by row.
 
-    Row by row, B W is (B x 1) vec W and W A is (1 x A^T) vec W.
+    Row by row, B W is (B x 1) vec W and W A is (1 x A^T) vec W. Each pair of elements is divided by
+    its size first: what is left of B W = W A by rounding alone is then small next to 1, also where
+    nothing else is left, as for a half-turn between matrices and numbers.
     """
+    size = torch.maximum(*(h.norm(dim=(-2, -1)) for h in (discrete_in, discrete_out)))
+    discrete_in, discrete_out = (h / size[:, None, None] for h in (discrete_in, discrete_out))
     matrices_in = torch.cat([lie_in, discrete_in])
     matrices_out = torch.cat([lie_out, discrete_out])
     n, m = matrices_in.shape[-1], matrices_out.shape[-1]
@@ -89,7 +101,7 @@ def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: T
         ]
     )
     _, size, rows = torch.linalg.svd(constraint, full_matrices=False)
-    null = rows[size <= _SMALL * size.max()]
+    null = rows[size <= _SMALL]
     return null.T @ null
 
 
@@ -121,7 +133,7 @@ class TypedProjector:
     """
 
     def __init__(self, group: MatrixGroup, rep_in: Rep, rep_out: Rep):
-        _check_reps(group, rep_in, rep_out)
+        check_reps(group, rep_in, rep_out)
         self.group, self.rep_in, self.rep_out = group, rep_in, rep_out
 
     def weight(self, w: Tensor) -> Tensor:
@@ -132,6 +144,7 @@ class TypedProjector:
     def bias(self, b: Tensor) -> Tensor:
         """Returns the nearest invariant bias; b is (..., out)."""
         self.rep_out.check("b", b)
+        _check_dtype("b", b)
         one = Rep(1, d=self.group.d)
         return map_blocks(
             b[..., None], one, self.rep_out, lambda p, q: self.block(p, q, b)
@@ -181,11 +194,23 @@ def map_blocks(w: Tensor, rep_in: Rep, rep_out: Rep, matrix) -> Tensor:
 
 def check_weight(w: Tensor, rep_in: Rep, rep_out: Rep) -> None:
     """Raises a ValueError unless w is (..., out, in)."""
-    if w.ndim < 2 or w.shape[-2:] != (rep_out.size, rep_in.size):
-        raise ValueError(f"w must be (..., {rep_out.size}, {rep_in.size}), got {tuple(w.shape)}")
+    fits = isinstance(w, Tensor) and w.shape[-2:] == (rep_out.size, rep_in.size)
+    if not fits:
+        raise ValueError(f"w must be (..., {rep_out.size}, {rep_in.size}), got {describe(w)}")
+    _check_dtype("w", w)
 
 
-def _check_reps(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> None:
+def _check_dtype(name: str, value: Tensor) -> None:
+    # In a dtype of integers the projector itself would be rounded, mostly to zero.
+    if not (value.is_floating_point() or value.is_complex()):
+        raise ValueError(f"{name} must be floating point, got {value.dtype}")
+
+
+def check_reps(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> None:
+    """Raises a ValueError unless the feature spaces lie over the base space of the group."""
+    check_group(group)
     for name, rep in (("rep_in", rep_in), ("rep_out", rep_out)):
+        if not isinstance(rep, Rep):
+            raise ValueError(f"{name} must be a Rep, got {rep!r}")
         if rep.d != group.d:
             raise ValueError(f"{name} has d = {rep.d}, but {group.name} acts on {group.d}")

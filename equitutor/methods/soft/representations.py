@@ -19,7 +19,7 @@ def rank(kind: int | Type) -> Type:
     ((2, 0), (1, 1))
     """
     pair = (kind, 0) if type(kind) is int else kind
-    if pair not in TYPES:
+    if not isinstance(pair, tuple) or {type(n) for n in pair} != {int} or pair not in TYPES:
         raise ValueError(f"type must be 0, 1, 2 or one of {TYPES}, got {kind!r}")
     return pair
 
@@ -35,9 +35,13 @@ def tensor_power(h: Tensor, kind: int | Type) -> Tensor:
     (4.0, tensor(0.5000))
     """
     p, q = rank(kind)
+    _check_square("h", h)
     factors = [h] * p
     if q:
-        factors += [torch.linalg.inv(h).mT] * q
+        inverse, singular = torch.linalg.inv_ex(h)
+        if singular.any():
+            raise ValueError(f"h must be invertible for the type {kind}, got a singular matrix")
+        factors += [inverse.mT] * q
     out = h.new_ones(*h.shape[:-2], 1, 1)
     for factor in factors:
         out = _kron(out, factor)
@@ -51,6 +55,7 @@ def tensor_derivative(a: Tensor, kind: int | Type) -> Tensor:
     2.0
     """
     p, q = rank(kind)
+    _check_square("a", a)
     factors = [a] * p + [-a.mT] * q
     eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(a)
     total = a.new_zeros(*a.shape[:-2], *[a.shape[-1] ** len(factors)] * 2)
@@ -60,6 +65,24 @@ def tensor_derivative(a: Tensor, kind: int | Type) -> Tensor:
             term = _kron(term, factor if j == k else eye)
         total = total + term
     return total
+
+
+def _check_square(name: str, value: Tensor) -> None:
+    """Raises a ValueError unless the value holds real or complex matrices (..., d, d)."""
+    fits = isinstance(value, Tensor) and value.ndim > 1 and value.shape[-1] == value.shape[-2]
+    if not fits or not (value.is_floating_point() or value.is_complex()):
+        raise ValueError(f"{name} must be floating point (..., d, d), got {describe(value)}")
+
+
+def describe(value: object) -> str:
+    """Returns shape and dtype of a tensor, for messages, and the type of anything else.
+
+    >>> describe(torch.zeros(2, 3)), describe([1.0])
+    ('(2, 3), torch.float32', 'list')
+    """
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)}, {value.dtype}"
+    return type(value).__name__
 
 
 def _kron(a: Tensor, b: Tensor) -> Tensor:
@@ -140,20 +163,21 @@ class Rep:
 
     def rho(self, h: Tensor) -> Tensor:
         """Returns the action (..., size, size) of matrices h (..., d, d)."""
-        return self._blocks(h, tensor_power)
+        return self._blocks("h", h, tensor_power)
 
     def drho(self, a: Tensor) -> Tensor:
         """Returns the action (..., size, size) of directions a (..., d, d), such as `lie` holds."""
-        return self._blocks(a, tensor_derivative)
+        return self._blocks("a", a, tensor_derivative)
 
     def check(self, name: str, x: Tensor) -> None:
         """Raises a ValueError that names the argument unless x is a batch (..., size)."""
-        if x.ndim == 0 or x.shape[-1] != self.size:
-            raise ValueError(f"{name} must be (..., {self.size}) for {self}, got {tuple(x.shape)}")
+        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[-1] != self.size:
+            raise ValueError(f"{name} must be (..., {self.size}) for {self}, got {describe(x)}")
 
-    def _blocks(self, h: Tensor, block) -> Tensor:
-        if h.ndim < 2 or h.shape[-2:] != (self.d, self.d):
-            raise ValueError(f"h must be (..., {self.d}, {self.d}), got {tuple(h.shape)}")
+    def _blocks(self, name: str, h: Tensor, block) -> Tensor:
+        _check_square(name, h)
+        if h.shape[-1] != self.d:
+            raise ValueError(f"{name} must be (..., {self.d}, {self.d}), got {describe(h)}")
         out = h.new_zeros(*h.shape[:-2], self.size, self.size)
         for kind, n, part in self.parts():
             eye = torch.eye(n, dtype=h.dtype, device=h.device).expand(*h.shape[:-2], n, n)

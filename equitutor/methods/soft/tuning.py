@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from equitutor.methods.soft.arguments import check_number, check_tensor
 from equitutor.methods.soft.groups import check_count
 from equitutor.methods.soft.layers import ResidualTypedLinear, SoftTypedLinear
 from equitutor.methods.soft.measures import codimensions, distances, soft_layers, weights
@@ -36,17 +37,14 @@ def snapshot_rule(
     >>> snapshot_rule(torch.tensor([9.0, 0.1, 0.2]), torch.tensor([0.0, 8.0, 8.0])).tolist()
     [0.0, 8.0, 2.0]
     """
-    for name, value in (("distances", distances), ("strengths", strengths)):
-        if not ((value >= 0) & value.isfinite()).all():
-            raise ValueError(f"{name} must be finite and >= 0, got {value.tolist()}")
-    if distances.ndim == 0 or strengths.shape[-1:] != distances.shape[-1:]:
-        raise ValueError(
-            f"strengths must have one number for each of the distances {tuple(distances.shape)}, "
-            f"got {tuple(strengths.shape)}"
-        )
-    _check_number("power", power)
+    check_tensor("distances", distances)
+    count = distances.shape[-1] if distances.ndim else 1
+    check_tensor("distances", distances, count, distances.shape[:-1])
+    check_tensor("strengths", strengths, count, distances.shape[:-1])
+    check_number("power", power)
     if normalize is not None:
-        if not ((normalize > 0) & normalize.isfinite()).all():
+        check_tensor("normalize", normalize, count, distances.shape[:-1])
+        if not (normalize > 0).all():
             raise ValueError(f"normalize must be finite and > 0, got {normalize.tolist()}")
         distances = distances / normalize
     taking_part = strengths > 0
@@ -73,6 +71,10 @@ class Snapshot:
 
     def update(self, distances: Tensor) -> None:
         """Looks at new distances (..., G); leading axes are seeds, each with its own snapshot."""
+        check_tensor("distances", distances)
+        if distances.ndim == 0 or (self.value is not None and distances.shape != self.value.shape):
+            want = "(..., G)" if self.value is None else tuple(self.value.shape)
+            raise ValueError(f"distances must be {want}, got {tuple(distances.shape)}")
         distances = distances.detach().clone()
         if self.value is None:
             self.value = distances
@@ -88,8 +90,12 @@ def penalty(net: nn.Module, strengths: Tensor, params: Params | None = None) -> 
         net: network with soft layers.
         strengths: lambda (G,) or (..., G).
         params: stand in for the network's own; leading axes are seeds.
+
+    Raises ValueError for another number of strengths, or one that is not finite and >= 0.
     """
-    return (strengths * distances(net, params)).sum(-1)
+    r = distances(net, params)
+    check_tensor("strengths", strengths, r.shape[-1], r.shape[:-1])
+    return (strengths * r).sum(-1)
 
 
 def residual_penalty(
@@ -106,8 +112,8 @@ def residual_penalty(
 
     Source: Finzi, Benton, Wilson, 2021; the strengths as Kim et al. use them.
     """
-    _check_number("residual", residual)
-    _check_number("exact", exact)
+    check_number("residual", residual)
+    check_number("exact", exact)
     params = dict(net.named_parameters()) if params is None else params
     layers = {k: m for k, m in net.named_modules() if isinstance(m, ResidualTypedLinear)}
     if not layers:
@@ -152,15 +158,11 @@ def decoupled_step(
     >>> torch.allclose(layer.distances(), before / 4)
     True
     """
-    _check_number("lr", lr)
+    check_number("lr", lr)
     layers = list(weights(net, params))
     groups = layers[0][0].groups
-    if strengths.ndim == 0 or strengths.shape[-1] != len(groups):
-        raise ValueError(
-            f"strengths must be (..., {len(groups)}), one a group, got {tuple(strengths.shape)}"
-        )
-    if not ((strengths >= 0) & strengths.isfinite()).all():
-        raise ValueError(f"strengths must be finite and >= 0, got {strengths.tolist()}")
+    for _, w, _ in layers:
+        check_tensor("strengths", strengths, len(groups), w.shape[:-2])
     solved: dict[tuple, Tensor] = {}  # the layers of a network share their types
 
     def project(layer: SoftTypedLinear, rep_in: Rep, w: Tensor) -> Tensor:
@@ -193,7 +195,8 @@ class SoftTuning:
 
     Args:
         net: network with soft layers; gives the structure, its parameters where none are passed.
-        strengths: lambda (G,) at the start. Zero for a group that only lends its types.
+        strengths: lambda (G,) at the start, or (seeds, G). Zero for a group that only lends its
+            types.
         steps: length of the training, >= 1.
         at: part of the training after which the rule is used, in (0, 1]; None: never.
         window: part of the training before `at` in which the snapshot is kept.
@@ -203,7 +206,7 @@ class SoftTuning:
         every: apply the decoupled step and look at the distances each so many steps, >= 1.
 
     Attributes:
-        strengths: lambda now, (G,), or (seeds, G) after the rule.
+        strengths: lambda now, (G,) or (seeds, G).
         record: pairs of a step and R (..., G) at this step.
         snapshot: R that the rule used, or None before.
 
@@ -229,18 +232,22 @@ class SoftTuning:
         every: int = 5,
     ):
         self.net, self.steps = net, check_count("steps", steps)
-        self.strengths = torch.as_tensor(strengths, dtype=torch.float32)
+        # A copy: whoever changes the numbers that were given does not change this.
+        self.strengths = torch.as_tensor(strengths, dtype=torch.float32).detach().clone()
         groups = next(iter(soft_layers(net).values())).groups
-        if self.strengths.shape != (len(groups),):
+        if self.strengths.ndim not in (1, 2) or self.strengths.shape[-1] != len(groups):
             raise ValueError(
-                f"strengths must be ({len(groups)},), got {tuple(self.strengths.shape)}"
+                f"strengths must be ({len(groups)},) or (seeds, {len(groups)}), "
+                f"got {tuple(self.strengths.shape)}"
             )
-        if at is not None and not 0 < at <= 1:
+        check_tensor("strengths", self.strengths)
+        if at is not None and (isinstance(at, bool) or not 0 < at <= 1):
             raise ValueError(f"at must be None or in (0, 1], got {at!r}")
-        if not 0 <= window <= 1:
+        if isinstance(window, bool) or not 0 <= window <= 1:
             raise ValueError(f"window must be in [0, 1], got {window!r}")
         if normalize not in (None, "codim", "init"):
             raise ValueError(f"normalize must be None, 'codim' or 'init', got {normalize!r}")
+        check_number("power", power)
         self.at = None if at is None else max(1, round(at * steps)) - 1
         self.first = None if at is None else max(0, self.at - round(window * steps))
         self.power, self.normalize, self.decoupled = power, normalize, decoupled
@@ -252,12 +259,24 @@ class SoftTuning:
     def snapshot(self) -> Tensor | None:
         return self._kept.value
 
+    def state_dict(self) -> dict:
+        """Returns what a run that goes on later has to know; `rule` only tells tunings apart."""
+        rule = [self.at, self.first, self.power, self.normalize, self.decoupled, self.every]
+        kept = {"strengths": self.strengths, "snapshot": self.snapshot}
+        return {**kept, "record": list(self.record), "rule": rule}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Goes on from what `state_dict` returned."""
+        self.strengths, self._kept.value = state["strengths"], state["snapshot"]
+        self.record = list(state["record"])
+
     def penalty(self, params: Params | None = None) -> Tensor:
         """Returns the paper's penalty, with gradients: (...) over seeds."""
         return penalty(self.net, self.strengths.to(_device(self.net, params)), params)
 
     def __call__(self, step: int, params: Params | None = None, lr: float = 1.0) -> None:
         """Does what is due after step `step`, counted from 0, made with learning rate `lr`."""
+        check_count("step", step, least=0)
         due = step % self.every == 0
         if due or step == self.at:
             with torch.no_grad():
@@ -277,8 +296,3 @@ class SoftTuning:
 
 def _device(net: nn.Module, params: Params | None) -> torch.device:
     return next(iter((params or dict(net.named_parameters())).values())).device
-
-
-def _check_number(name: str, value: float) -> None:
-    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < math.inf):
-        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
