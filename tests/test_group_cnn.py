@@ -125,3 +125,19 @@ def test_parameters_are_about_equal():
 def test_bad_input_is_refused(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+@pytest.mark.parametrize("make", [GroupCNN, SteerableCNN])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(1, 1, 8, 8).double(), torch.zeros(1, 1, 8, 8, dtype=torch.long),
+          torch.zeros(1, 1, 0, 8), None],
+)  # fmt: skip
+def test_images_that_the_network_can_not_take_are_refused(make, x):
+    with pytest.raises(ValueError, match="x must be"):
+        make().eval()(x)
+
+
+@pytest.mark.parametrize("net", [GroupCNN(4, width=2), SteerableCNN(irreps="2x0e + 1x1o")])
+def test_autocast_may_mix_precisions(net):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(2, 1, 8, 8)).isfinite().all()
