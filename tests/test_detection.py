@@ -12,10 +12,10 @@ from equitutor.methods.detection import (
     BlurPool,
     CenterDetector,
     TopBoxes,
-    TorchvisionBoxes,
     center_loss,
     decode,
 )
+from equitutor.methods.torchvision_boxes import TorchvisionBoxes
 from equitutor.orbits import box_score, iou
 
 patient = settings(deadline=None, max_examples=25)

@@ -28,6 +28,7 @@ def check_input(name: str, x: Tensor, wanted: str, fits: bool, weight: Tensor) -
         raise ValueError(f"{name} must be a tensor {wanted}, got {type(x).__name__}")
     if not fits or 0 in x.shape[1:]:
         raise ValueError(f"{name} must be {wanted}, got {tuple(x.shape)}")
-    mixed = torch.is_autocast_enabled(x.device.type) and x.is_floating_point()  # casts by itself
-    if x.dtype != weight.dtype and not mixed:
+    if x.dtype == weight.dtype:
+        return
+    if not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):  # casts by itself
         raise ValueError(f"{name} must be {weight.dtype}, as the network is, got {x.dtype}")
