@@ -50,6 +50,28 @@ def spread(net, size=28):
         return max((y - net(x)).abs().max().item() for y in turned)
 
 
+def shapes(count):
+    """Returns images with large structures, so that the mean over places keeps a signal."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 1, 4, 4, generator=generator)
+    return F.interpolate(coarse, size=28, mode="bilinear")
+
+
+def fitted(make):
+    """Returns an untrained network whose batch norms have seen images: its signals are of size 1.
+
+    With the initial statistics they shrink from layer to layer, and the broken twin's changes
+    come close to rounding.
+    """
+    torch.manual_seed(0)
+    net = make().train()
+    for norm in net.norms:
+        norm.momentum = None  # the mean over what it sees
+    with torch.no_grad():
+        net(shapes(32))
+    return net.eval()
+
+
 @pytest.mark.parametrize("n", [4, 8])
 def test_group_conv_is_exact_at_right_angles(n):
     assert conv_error(GroupConv, n) < 1e-12
@@ -78,9 +100,19 @@ def test_logits_stay_at_right_angles_before_and_after_training(make):
     assert spread(net) < 1e-4
 
 
-def test_plain_cnn_changes():
-    torch.manual_seed(0)
-    assert spread(CNN()) > 3e-4  # its logits are small before training
+@pytest.mark.parametrize(
+    ("make", "low", "high"),
+    [(CNN, 0.05, torch.inf), (lambda: GroupCNN(4), 0, 1e-5), (lambda: GroupCNN(8), 0, 1e-5)],
+)
+def test_logits_of_the_plain_cnn_change_and_those_of_its_exact_kin_do_not(make, low, high):
+    net, images = fitted(make), shapes(8)
+    with torch.no_grad():
+        logits = net(images)
+        change = max(
+            (net(torch.rot90(images, k, (-2, -1))) - logits).abs().max().item() for k in (1, 2, 3)
+        )
+    assert logits.std(0).max() > 0.01  # a net that says the same of all images would show nothing
+    assert low <= change <= high
 
 
 def test_odd_remainder_of_pooling_breaks_it():

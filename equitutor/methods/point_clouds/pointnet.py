@@ -24,7 +24,7 @@ class PointNet(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, classes: int = 8, width: int = 24):
+    def __init__(self, classes: int = 8, width: int = 32):
         super().__init__()
         check_count("classes", classes, 2), check_count("width", width)
         self.local = nn.Sequential(
