@@ -385,3 +385,23 @@ def test_refused_counts(load):
         load(0)
     with pytest.raises(ValueError, match="seed is -1, but has to be an int of at least 0"):
         load(10, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("faces", "chance", "message"),
+    [
+        (torch.tensor([[-1, 0, 1]]), torch.Generator(), "faces names vertices -1"),
+        (torch.tensor([[0, 1, 3]]), torch.Generator(), "faces names vertices 0 to 3"),
+        (torch.tensor([[0.0, 1, 2]]), torch.Generator(), "int64"),
+        (torch.tensor([[0, 1, 2]]), None, "generator is None"),
+    ],
+)
+def test_faces_of_no_mesh_are_refused(faces, chance, message):
+    with pytest.raises(ValueError, match=message):
+        sample_surface(torch.eye(3), faces, 4, chance)
+
+
+@pytest.mark.parametrize("points", [np.eye(3), torch.eye(3).long()])
+def test_normal_form_refuses_what_has_no_fractions(points):
+    with pytest.raises(ValueError, match="points is"):
+        center_and_scale(points)

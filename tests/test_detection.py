@@ -12,10 +12,10 @@ from equitutor.methods.detection import (
     BlurPool,
     CenterDetector,
     TopBoxes,
-    TorchvisionBoxes,
     center_loss,
     decode,
 )
+from equitutor.methods.torchvision_boxes import TorchvisionBoxes
 from equitutor.orbits import box_score, iou
 
 patient = settings(deadline=None, max_examples=25)
@@ -300,3 +300,34 @@ def test_the_detector_learns_to_box_white_cells():
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+@pytest.mark.parametrize(
+    "x", [torch.zeros(1, 1, 8, 8).double(), torch.zeros(1, 1, 8, 8, dtype=torch.uint8),
+          torch.zeros(1, 1, 0, 8), [1], None],
+)  # fmt: skip
+def test_images_that_the_network_can_not_take_are_refused(x):
+    with pytest.raises(ValueError, match="x must be"):
+        CenterDetector(width=2)(x)
+
+
+@pytest.mark.parametrize("label", [0.5, -0.5, float("nan")])
+def test_classes_between_classes_are_refused(label):
+    with pytest.raises(ValueError, match="whole numbers"):
+        center_loss(torch.zeros(1, 6, 4, 4), torch.tensor([[[0.0, 0, 8, 8, label]]]))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "a", None])
+def test_weights_of_the_box_part_are_checked(weight):
+    with pytest.raises(ValueError, match="box_weight must"):
+        center_loss(torch.zeros(1, 6, 4, 4), torch.tensor([[[0.0, 0, 8, 8, 1]]]), weight)
+
+
+@pytest.mark.parametrize(
+    "change", [{"boxes": torch.zeros(2, 4)}, {"scores": torch.zeros(1, 1)},
+               {"labels": torch.zeros(3)}],
+)  # fmt: skip
+def test_answers_of_unlike_lengths_are_refused(change):
+    answer = {"boxes": torch.zeros(1, 4), "scores": torch.zeros(1), "labels": torch.zeros(1)}
+    with pytest.raises(ValueError, match="model must return boxes"):
+        TorchvisionBoxes(lambda images: [answer | change])(torch.zeros(1, 3, 8, 8))

@@ -50,6 +50,28 @@ def spread(net, size=28):
         return max((y - net(x)).abs().max().item() for y in turned)
 
 
+def shapes(count):
+    """Returns images with large structures, so that the mean over places keeps a signal."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 1, 4, 4, generator=generator)
+    return F.interpolate(coarse, size=28, mode="bilinear")
+
+
+def fitted(make):
+    """Returns an untrained network whose batch norms have seen images: its signals are of size 1.
+
+    With the initial statistics they shrink from layer to layer, and the broken twin's changes
+    come close to rounding.
+    """
+    torch.manual_seed(0)
+    net = make().train()
+    for norm in net.norms:
+        norm.momentum = None  # the mean over what it sees
+    with torch.no_grad():
+        net(shapes(32))
+    return net.eval()
+
+
 @pytest.mark.parametrize("n", [4, 8])
 def test_group_conv_is_exact_at_right_angles(n):
     assert conv_error(GroupConv, n) < 1e-12
@@ -78,9 +100,19 @@ def test_logits_stay_at_right_angles_before_and_after_training(make):
     assert spread(net) < 1e-4
 
 
-def test_plain_cnn_changes():
-    torch.manual_seed(0)
-    assert spread(CNN()) > 3e-4  # its logits are small before training
+@pytest.mark.parametrize(
+    ("make", "low", "high"),
+    [(CNN, 0.05, torch.inf), (lambda: GroupCNN(4), 0, 1e-5), (lambda: GroupCNN(8), 0, 1e-5)],
+)
+def test_logits_of_the_plain_cnn_change_and_those_of_its_exact_kin_do_not(make, low, high):
+    net, images = fitted(make), shapes(8)
+    with torch.no_grad():
+        logits = net(images)
+        change = max(
+            (net(torch.rot90(images, k, (-2, -1))) - logits).abs().max().item() for k in (1, 2, 3)
+        )
+    assert logits.std(0).max() > 0.01  # a net that says the same of all images would show nothing
+    assert low <= change <= high
 
 
 def test_odd_remainder_of_pooling_breaks_it():
@@ -125,3 +157,19 @@ def test_parameters_are_about_equal():
 def test_bad_input_is_refused(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+@pytest.mark.parametrize("make", [GroupCNN, SteerableCNN])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(1, 1, 8, 8).double(), torch.zeros(1, 1, 8, 8, dtype=torch.long),
+          torch.zeros(1, 1, 0, 8), None],
+)  # fmt: skip
+def test_images_that_the_network_can_not_take_are_refused(make, x):
+    with pytest.raises(ValueError, match="x must be"):
+        make().eval()(x)
+
+
+@pytest.mark.parametrize("net", [GroupCNN(4, width=2), SteerableCNN(irreps="2x0e + 1x1o")])
+def test_autocast_may_mix_precisions(net):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(2, 1, 8, 8)).isfinite().all()

@@ -189,3 +189,41 @@ def test_heat_of_windows_has_no_shift_in_the_middle():
     some = Orbit("some", orbit.params[:24], lambda x, i: x, kind="grid2d")
     with pytest.raises(ValueError, match="full grid of shifts, got 24"):
         plot_heat(OrbitResult(scores[:24], some))
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        torch.ones(8, 2, dtype=torch.long), torch.ones(8, 0), torch.ones(8), torch.ones(7, 2),
+        torch.ones(8, 2, 2), torch.full((8, 2), torch.inf), torch.ones(8, 2).cfloat(),
+    ],
+)  # fmt: skip
+def test_tables_that_are_no_scores_are_refused(scores):
+    for draw, orbit in ((plot_polar, so2(8)), (plot_heat, shifts(2, 4))):
+        with pytest.raises(ValueError, match=r"floating point scores \(8, N\)|finite scores"):
+            draw(OrbitResult(scores, orbit))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scores_of_any_precision_and_with_gradients_draw(dtype):
+    scores = torch.rand(8, 3).to(dtype).requires_grad_()
+    plot_heat(OrbitResult(scores, shifts(2, 4)))
+    curve = plot_polar(OrbitResult(scores, so2(8))).lines[0].get_ydata()
+    assert curve[:-1] == pytest.approx(scores.detach().double().mean(1).numpy(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"sample": True}, "sample"), ({"sample": 1.5}, "sample"), ({"limits": 5}, "limits"),
+     ({"limits": (0, torch.inf)}, "limits"), ({"limits": (None, 1)}, "limits"),
+     ({"axes": 5}, "axes"), ({"axes": [1]}, "axes")],
+)  # fmt: skip
+def test_arguments_of_a_heat_map_are_named(options, message):
+    with pytest.raises(ValueError, match=f"{message} must"):
+        plot_heat(OrbitResult(torch.rand(8, 2), shifts(2, 4)), **options)
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": -1}, {"limit": "a"}, {"roles": 5}])
+def test_arguments_of_a_curve_are_named(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must"):
+        plot_polar(OrbitResult(torch.rand(8, 2), so2(8)), **options)

@@ -334,3 +334,18 @@ def test_nothing_global_changes():
     import matplotlib.pyplot as plt
 
     assert plt.get_fignums() == []
+
+
+def test_models_that_share_a_name_as_text_are_refused():
+    x, _, one = digits_like()
+    with pytest.raises(ValueError, match="different names"):
+        explorer({1: one, "1": one}, x)
+
+
+@pytest.mark.parametrize(
+    "picture", [np.full((4, 4), np.nan), np.ones((4, 4), int), np.zeros((0, 4)), None]
+)
+def test_pictures_that_are_none_are_refused(picture):
+    x, _, results = digits_like()
+    with pytest.raises(ValueError, match="renderer must return"):
+        explorer(results, x, lambda n, g: picture)

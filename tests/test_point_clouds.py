@@ -294,3 +294,18 @@ def test_e3nn_is_imported_only_where_it_is_used():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert set(point_clouds.__all__) <= set(dir(point_clouds))
+
+
+@pytest.mark.parametrize("turn", [point_clouds.rotate_haar, point_clouds.rotate_z])
+@pytest.mark.parametrize("generator", [None, 0])
+def test_turns_never_draw_from_the_global_state(turn, generator):
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="generator must"):
+        turn(torch.zeros(2, 8, 3), generator)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("reach", [True, float("inf"), float("nan"), "a", None])
+def test_a_reach_is_a_finite_number(reach):
+    with pytest.raises(ValueError, match="reach must"):
+        point_clouds.MomentNet(reach=reach)

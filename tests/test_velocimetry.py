@@ -306,3 +306,28 @@ def test_uniform_flow_of_cai_2019_points_right():
     pairs = data.flow_pairs("uniform")
     flow = cross_correlation(pairs.frames[:1], window=32, reach=6, step=16)
     assert endpoint_error(flow, pairs.flow[:1]) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("flow", "truth"),
+    [
+        (np.zeros((1, 2, 4, 4)), np.zeros((1, 2, 4, 4))),
+        (torch.zeros(1, 2, 4, 4).long(), torch.zeros(1, 2, 4, 4).long()),
+        (torch.zeros(1, 2, 0, 4), torch.zeros(1, 2, 0, 4)),
+    ],
+)
+def test_flows_without_a_length_are_refused(flow, truth):
+    for score in (velocimetry.endpoint_error, velocimetry.rmse):
+        with pytest.raises(ValueError, match="flow and truth must"):
+            score(flow, truth)
+
+
+@pytest.mark.parametrize("answer", [None, (1,), np.zeros((1, 2, 8, 8))])
+def test_an_average_over_no_tensors_is_refused(answer):
+    with pytest.raises(ValueError, match="model must return flows"):
+        velocimetry.GroupAverage(lambda frames: answer)(torch.rand(1, 2, 8, 8))
+
+
+def test_frames_of_another_precision_are_refused():
+    with pytest.raises(ValueError, match=r"frames must be torch.float32"):
+        velocimetry.CostVolumeNet(2, 4)(torch.rand(1, 2, 8, 8).double())

@@ -48,6 +48,9 @@ def center_and_scale(points: Tensor) -> Tensor:
         tensor([[-1.,  0.,  0.],
                 [ 1.,  0.,  0.]])
     """
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        raise ValueError(f"points is {getattr(points, 'dtype', type(points))}, but has to be a "
+                         "floating point tensor")  # fmt: skip
     if points.ndim < 2 or points.shape[-1] != 3 or not points.shape[-2]:
         raise ValueError(f"points has the shape {tuple(points.shape)}, but has to be (..., P, 3)")
     centered = points - points.mean(-2, keepdim=True)
@@ -79,8 +82,20 @@ def sample_surface(vertices: Tensor, faces: Tensor, n: int, generator: torch.Gen
     """
     check_count("n", n)
     for name, value in (("vertices", vertices), ("faces", faces)):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is {type(value).__name__}, but has to be a tensor")
         if value.ndim != 2 or value.shape[1] != 3:
             raise ValueError(f"{name} has the shape {tuple(value.shape)}, but has to be (..., 3)")
+    if not isinstance(generator, torch.Generator):  # None would draw from the global state
+        raise ValueError(f"generator is {generator!r}, but has to be a torch.Generator")
+    if not vertices.is_floating_point() or faces.dtype != torch.int64:
+        raise ValueError(
+            f"vertices and faces are {vertices.dtype} and {faces.dtype}, but have to be floating "
+            "point and int64"
+        )
+    if len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise ValueError(f"faces names vertices {faces.min().item()} to {faces.max().item()}, but "
+                         f"there are {len(vertices)}")  # fmt: skip
     a, b, c = vertices[faces].unbind(1)  # (F, 3) each
     area = torch.linalg.cross(b - a, c - a).norm(dim=-1)  # twice the area, in fact
     if not area.sum() > 0:

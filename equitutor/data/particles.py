@@ -6,7 +6,7 @@ they are half an interval before and half an interval after. Only then is revers
 swapped and flow negated, an exact symmetry of the data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,14 +129,15 @@ def particle_pairs(
     check_count("n", n)
     check_count("size", size, 16)
     check_count("seed", seed, 0)
-    if isinstance(fields, str):
+    if isinstance(fields, str) or not isinstance(fields, Collection):
         raise ValueError(f"fields is {fields!r}, but has to be a tuple of kinds")
     fields = tuple(fields)
     for kind in fields:
         check_choice("fields", kind, FIELDS)
     if not fields or len(set(fields)) < len(fields):
         raise ValueError(f"fields is {fields}, but has to name at least one kind, and none twice")
-    if not 0 < max_shift < size:
+    number = isinstance(max_shift, int | float) and not isinstance(max_shift, bool)
+    if not number or not 0 < max_shift < size:
         raise ValueError(f"max_shift is {max_shift!r}, but has to be above 0 and below {size}")
     rng = np.random.default_rng(seed)
     pairs = []

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equitutor.methods.arguments import check_count, check_input
+
 STRIDE = 4  # pixels of a cell of the maps
 LEAST_VISIBLE = 0.25  # of its area has to be in the image, or an object is no target
 
@@ -51,10 +53,9 @@ class CenterDetector(nn.Module):
         padding: str = "zeros",
     ):
         super().__init__()
-        for name, value in (("classes", classes), ("channels", channels), ("width", width)):
-            _check_count(name, value)
-        if padding not in ("zeros", "replicate"):
-            raise ValueError(f"padding must be 'zeros' or 'replicate', got {padding!r}")
+        check_count("classes", classes), check_count("channels", channels)
+        check_count("width", width)
+        _check_padding(padding)
         self.classes, self.channels, self.coordinates = classes, channels, bool(coordinates)
         wide = 2 * width
 
@@ -84,11 +85,10 @@ class CenterDetector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps (B, classes + 4, H / 4, W / 4) of images (B, C, H, W)."""
-        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % 4 or x.shape[3] % 4:
-            raise ValueError(
-                f"x must be (B, {self.channels}, H, W) with sides that are multiples of {STRIDE}, "
-                f"got {tuple(x.shape)}"
-            )
+        wanted = f"(B, {self.channels}, H, W) with sides that are multiples of {STRIDE}"
+        shape = getattr(x, "shape", ())
+        fits = len(shape) == 4 and shape[1] == self.channels and not (shape[2] % 4 or shape[3] % 4)
+        check_input("x", x, wanted, fits, self.head.weight)
         if self.coordinates:
             rows, columns = (torch.linspace(-1, 1, side).to(x) for side in x.shape[2:])
             grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, H, W)
@@ -110,9 +110,11 @@ class BlurPool(nn.Module):
 
     def __init__(self, channels: int, padding: str = "zeros"):
         super().__init__()
+        check_count("channels", channels)
+        _check_padding(padding)
         line = torch.tensor([1.0, 3, 3, 1]) / 8
         self.register_buffer("filter", (line[:, None] * line).expand(channels, 1, 4, 4).clone())
-        self.mode = {"zeros": "constant", "replicate": "replicate"}[padding]
+        self.mode = "replicate" if padding == "replicate" else "constant"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, (1, 1, 1, 1), self.mode), self.filter, stride=2, groups=x.shape[1])
@@ -130,47 +132,12 @@ class TopBoxes(nn.Module):
 
     def __init__(self, net: nn.Module, k: int = 1):
         super().__init__()
-        self.net, self.k = net, _check_count("k", k)
+        if not callable(net):
+            raise ValueError(f"net must be callable, got {type(net).__name__}")
+        self.net, self.k = net, check_count("k", k)
 
     def forward(self, x: Tensor) -> Tensor:
         return decode(self.net(x), self.k)
-
-
-class TorchvisionBoxes(nn.Module):
-    """A detector of torchvision, such as Faster R-CNN, with its answers as detections (B, k, 6).
-
-    Such a model takes a list of images (C, H, W) and returns for each a dict of "boxes" (n, 4),
-    "scores" (n,) and "labels" (n,). The k most confident are kept; rows of zeros fill up.
-
-    Args:
-        model: module or callable of that kind. k: boxes for each image, >= 1.
-
-    Raises ValueError where model can't be called, or its answer has another form.
-
-    >>> empty = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
-    >>> TorchvisionBoxes(lambda images: [empty for _ in images], 2)(torch.rand(3, 3, 8, 8)).shape
-    torch.Size([3, 2, 6])
-    """
-
-    def __init__(self, model, k: int = 1):
-        super().__init__()
-        if not callable(model):
-            raise ValueError(f"model must be callable, got {type(model).__name__}")
-        self.model, self.k = model, _check_count("k", k)
-
-    def forward(self, x: Tensor) -> Tensor:
-        answers = self.model(list(x))
-        if len(answers) != len(x):
-            raise ValueError(f"model must return {len(x)} answers, got {len(answers)}")
-        found = x.new_zeros(len(x), self.k, 6)
-        for row, answer in zip(found, answers, strict=True):
-            if not {"boxes", "scores", "labels"} <= set(answer):
-                raise ValueError(f"model must return boxes, scores, labels, got {sorted(answer)}")
-            best = answer["scores"].argsort(dim=0, descending=True, stable=True)[: self.k]
-            row[: len(best), :4] = answer["boxes"][best].to(row)
-            row[: len(best), 4] = answer["scores"][best].to(row)
-            row[: len(best), 5] = answer["labels"][best].to(row)
-        return found
 
 
 def decode(maps: Tensor, k: int = 1) -> Tensor:
@@ -191,7 +158,7 @@ def decode(maps: Tensor, k: int = 1) -> Tensor:
     """
     classes = _check_maps(maps)
     height, width = maps.shape[2:]
-    if _check_count("k", k) > classes * height * width:
+    if check_count("k", k) > classes * height * width:
         raise ValueError(f"k must be at most the {classes * height * width} cells, got {k}")
     heat = maps[:, :classes].sigmoid()
     heat = heat * (heat == F.max_pool2d(heat, 3, stride=1, padding=1))
@@ -219,6 +186,10 @@ def center_loss(maps: Tensor, targets: Tensor, box_weight: float = 1.0) -> Tenso
     0
     """
     classes = _check_maps(maps)
+    if not len(maps):
+        raise ValueError("maps must hold at least one image, got none")
+    if not isinstance(box_weight, int | float) or not 0 <= box_weight < float("inf"):
+        raise ValueError(f"box_weight must be a finite number >= 0, got {box_weight!r}")
     maps = maps.float()
     boxes, label = _clipped(targets, len(maps), classes, maps.shape[2:])  # (B, M, 4), (B, M)
     centers = _centers(maps)  # (P, 2)
@@ -266,14 +237,14 @@ def _boxes(logs: Tensor) -> Tensor:
 
 def _clipped(targets: Tensor, n: int, classes: int, cells) -> tuple[Tensor, Tensor]:
     """Return boxes clipped to the image, and int64 labels, -1 where too little is visible."""
-    if targets.ndim != 3 or targets.shape[0] != n or targets.shape[2] != 5 or not targets.shape[1]:
-        raise ValueError(f"targets must be ({n}, M, 5) with M >= 1, got {tuple(targets.shape)}")
+    shape = tuple(targets.shape) if isinstance(targets, Tensor) else ()
+    if len(shape) != 3 or shape[0] != n or shape[2] != 5 or not shape[1]:
+        raise ValueError(f"targets must be ({n}, M, 5) with M >= 1, got {shape or type(targets)}")
     boxes, label = targets[..., :4].float(), targets[..., 4].long()
+    if (label != targets[..., 4]).any():  # NaN, too
+        raise ValueError(f"targets must hold whole numbers as classes, got {targets[..., 4]}")
     if label.max() >= classes or label.min() < -1:
-        raise ValueError(
-            f"targets must hold classes -1 ... {classes - 1}, got {label.min().item()} ... "
-            f"{label.max().item()}"
-        )
+        raise ValueError(f"targets must hold classes -1 ... {classes - 1}, got {label.unique()}")
     if not boxes[label >= 0].isfinite().all():
         raise ValueError("targets must hold finite boxes, got NaN or infinity")
     limit = torch.tensor([cells[1], cells[0]] * 2, device=boxes.device) * STRIDE
@@ -285,15 +256,13 @@ def _clipped(targets: Tensor, n: int, classes: int, cells) -> tuple[Tensor, Tens
 
 
 def _check_maps(maps: Tensor) -> int:
-    if maps.ndim != 4 or maps.shape[1] < 5 or not maps.is_floating_point():
-        raise ValueError(
-            f"maps must be floating point (B, classes + 4, h, w), got {maps.dtype} "
-            f"{tuple(maps.shape)}"
-        )
+    shape = tuple(maps.shape) if isinstance(maps, Tensor) else ()
+    if len(shape) != 4 or shape[1] < 5 or 0 in shape[2:] or not maps.is_floating_point():
+        raise ValueError(f"maps must be floating point (B, classes + 4, h, w), "
+                         f"got {getattr(maps, 'dtype', type(maps))} {shape}")  # fmt: skip
     return maps.shape[1] - 4
 
 
-def _check_count(name: str, value: int, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
-    return value
+def _check_padding(padding: str) -> None:
+    if padding not in ("zeros", "replicate"):
+        raise ValueError(f"padding must be 'zeros' or 'replicate', got {padding!r}")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from equitutor import actions
+from equitutor.methods.arguments import check_count, check_input
 
 
 def turns(n: int, size: int) -> Tensor:
@@ -30,8 +31,8 @@ def turns(n: int, size: int) -> Tensor:
     >>> torch.equal(quarter.view(3, 3), torch.rot90(torch.arange(9.0).view(3, 3)))
     True
     """
-    _check_int("n", n, 1)
-    _check_int("size", size, 1)
+    check_count("n", n, 1)
+    check_count("size", size, 1)
     if n > 2 and n % 4:
         raise ValueError(f"n must be 1, 2 or a multiple of 4, got {n}")
     if size % 2 == 0:
@@ -83,8 +84,8 @@ class GroupConv(nn.Module):
 
     def __init__(self, n: int, channels_in: int, channels_out: int, size: int = 3, lifting=False):
         super().__init__()
-        _check_int("channels_in", channels_in, 1)
-        _check_int("channels_out", channels_out, 1)
+        check_count("channels_in", channels_in, 1)
+        check_count("channels_out", channels_out, 1)
         self.register_buffer("turns", turns(n, size), persistent=False)
         self.n, self.size, self.lifting = n, size, lifting
         depth = 1 if lifting else n
@@ -103,10 +104,9 @@ class GroupConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         depth = 1 if self.lifting else self.n
-        if x.ndim != 5 or x.shape[2] != depth or x.shape[1] != self.weight.shape[1]:
-            raise ValueError(
-                f"x must be (B, {self.weight.shape[1]}, {depth}, H, W), got {tuple(x.shape)}"
-            )
+        wanted = f"(B, {self.weight.shape[1]}, {depth}, H, W)"
+        fits = getattr(x, "shape", ())[1:3] == (self.weight.shape[1], depth) and x.ndim == 5
+        check_input("x", x, wanted, fits, self.weight)
         bias = self.bias.repeat_interleave(self.n)  # one for all orientations of a field
         y = F.conv2d(x.flatten(1, 2), self.filters(), bias, padding=self.size // 2)
         return y.unflatten(1, (-1, self.n))
@@ -137,9 +137,9 @@ class GroupCNN(nn.Module):
 
     def __init__(self, n: int = 1, classes: int = 10, width: int = 16, size: int = 5):
         super().__init__()
-        _check_int("classes", classes, 2)
-        _check_int("width", width, 1)
-        _check_int("n", n, 1)
+        check_count("classes", classes, 2)
+        check_count("width", width, 1)
+        check_count("n", n, 1)
         fields = [max(1, round(k * width / math.sqrt(n))) for k in (1, 2, 3)]
         self.layers = nn.ModuleList(
             GroupConv(n, c, d, size, lifting=k == 0)
@@ -150,7 +150,7 @@ class GroupCNN(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Returns the last map, (B, D, n, H / 4, W / 4), which turns and shifts with the image."""
-        _check_images(x, 4)
+        _check_images(x, 4, self.head.weight)
         y = x[:, :, None]  # (B, 1, 1, H, W)
         for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             y = norm(layer(y)).relu()
@@ -198,7 +198,7 @@ class SteerableCNN(nn.Module):
         from e3nn import o3
         from e3nn.nn import Gate
 
-        _check_int("classes", classes, 2)
+        check_count("classes", classes, 2)
         irreps = o3.Irreps(irreps)
         scalars = o3.Irreps([(m, ir) for m, ir in irreps if ir.l == 0])
         others = o3.Irreps([(m, ir) for m, ir in irreps if ir.l > 0])
@@ -218,7 +218,7 @@ class SteerableCNN(nn.Module):
         self.head = nn.Sequential(nn.Linear(len(axis), 48), nn.ReLU(), nn.Linear(48, classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_images(x, 4)
+        _check_images(x, 4, self.head[0].weight)
         y = x
         for k, layer in enumerate(self.layers):
             y = self.gate(layer(y).movedim(1, -1)).movedim(-1, 1)  # irreps stand last in e3nn
@@ -243,8 +243,8 @@ class SteerableConv(nn.Module):
         super().__init__()
         from e3nn import o3
 
-        _check_int("size", size, 3)
-        _check_int("radii", radii, 1)
+        check_count("size", size, 3)
+        check_count("radii", radii, 1)
         if size % 2 == 0:
             raise ValueError(f"size must be odd, so that a filter has a center, got {size}")
         r = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
@@ -278,17 +278,14 @@ class SteerableConv(nn.Module):
         return out.view(self.size, self.size, width, -1).permute(3, 2, 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        width = self.product.irreps_in1.dim
+        fits = getattr(x, "shape", ())[1:2] == (width,) and x.ndim == 4
+        check_input("x", x, f"(B, {width}, H, W)", fits, self.weight)
         return F.conv2d(x, self.filters(), padding=self.size // 2)
 
 
-def _check_int(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
-
-
-def _check_images(x: Tensor, multiple: int) -> None:
-    if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] % multiple or x.shape[3] % multiple:
-        raise ValueError(
-            f"x must be gray images (B, 1, H, W) with sides that are multiples of {multiple}, "
-            f"got {tuple(x.shape)}"
-        )
+def _check_images(x: Tensor, multiple: int, weight: Tensor) -> None:
+    wanted = f"gray images (B, 1, H, W) with sides that are multiples of {multiple}"
+    shape = getattr(x, "shape", ())
+    fits = len(shape) == 4 and shape[1] == 1 and not (shape[2] % multiple or shape[3] % multiple)
+    check_input("x", x, wanted, fits, weight)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor import actions, groups
+from equitutor.methods.arguments import check_count, check_input
 
 _TIE = 1e-9  # correlations closer than this count as equal
 
@@ -49,7 +50,7 @@ def cross_correlation(
     _check_frames(frames)
     for name, value, least in (("window", window, 4), ("reach", reach, 1), ("step", step, 1),
                                ("chunk", chunk, 1)):  # fmt: skip
-        _check_count(name, value, least)
+        check_count(name, value, least)
     height, width = frames.shape[-2:]
     if reach >= min(height, width):
         raise ValueError(f"reach must be below the sides {(height, width)}, got {reach!r}")
@@ -163,8 +164,8 @@ class CostVolumeNet(nn.Module):
 
     def __init__(self, reach: int = 4, width: int = 41):
         super().__init__()
-        self.reach = _check_count("reach", reach, 1)
-        _check_count("width", width, 1)
+        self.reach = check_count("reach", reach, 1)
+        check_count("width", width, 1)
         self.layers = nn.Sequential(
             nn.Conv2d((2 * reach + 1) ** 2, width, 3, padding=1),
             nn.GELU(),
@@ -184,6 +185,7 @@ class CostVolumeNet(nn.Module):
     def cost_volume(self, frames: Tensor) -> Tensor:
         """Returns the products at each shift, averaged over 4 x 4 pixels, (B, S^2, H/4, W/4)."""
         _check_frames(frames)
+        check_input("frames", frames, "(B, 2, H, W)", True, self.layers[0].weight)
         if frames.shape[2] % self.stride or frames.shape[3] % self.stride:
             raise ValueError(
                 f"frames must have sides that are multiples of {self.stride}, got "
@@ -237,10 +239,9 @@ class GroupAverage(nn.Module):
             moved = actions.transform_scalar(frames, g)
             for pair, sign in ((moved, 1), (moved.flip(1), -1)):
                 flow = self.model(pair)
-                if flow.shape != frames.shape:
-                    raise ValueError(
-                        f"model must return flows {tuple(frames.shape)}, got {tuple(flow.shape)}"
-                    )
+                if getattr(flow, "shape", None) != frames.shape or not isinstance(flow, Tensor):
+                    found = tuple(flow.shape) if isinstance(flow, Tensor) else type(flow)
+                    raise ValueError(f"model must return flows {tuple(frames.shape)}, got {found}")
                 # float64: the order of the sum changes with g, and float32 would show it
                 total = total + sign * actions.transform_flow(flow, inverse).double()
         return (total / (2 * space.order)).to(frames.dtype)
@@ -281,14 +282,9 @@ def _check_frames(frames: Tensor) -> None:
 
 
 def _check_flows(flow: Tensor, truth: Tensor) -> None:
-    if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape != truth.shape:
-        raise ValueError(
-            f"flow and truth must both be (B, 2, H, W), got {tuple(flow.shape)} and "
-            f"{tuple(truth.shape)}"
-        )
-
-
-def _check_count(name: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
-    return value
+    pair = (flow, truth)
+    shapes = [tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__ for f in pair]
+    if not all(isinstance(f, Tensor) and f.is_floating_point() for f in pair):
+        raise ValueError(f"flow and truth must be floating point tensors, got {shapes}")
+    if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape != truth.shape or 0 in flow.shape[2:]:
+        raise ValueError(f"flow and truth must both be (B, 2, H, W), got {shapes}")

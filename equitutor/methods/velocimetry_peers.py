@@ -6,7 +6,8 @@ Neither package comes with Equitutor; each is imported where it is used.
 import torch
 from torch import Tensor
 
-from equitutor.methods.velocimetry import _check_count, _check_frames, _linear
+from equitutor.methods.arguments import check_count
+from equitutor.methods.velocimetry import _check_frames, _linear
 
 
 def farneback(frames: Tensor) -> Tensor:
@@ -56,8 +57,8 @@ def openpiv_field(frames: Tensor, window: int = 24, step: int = 8) -> Tensor:
     Source: OpenPIV, ``pyprocess.extended_search_area_piv``, here with windows of one size.
     """
     _check_frames(frames)
-    _check_count("window", window, 8)
-    _check_count("step", step, 1)
+    check_count("window", window, 8)
+    check_count("step", step, 1)
     sides = tuple(frames.shape[-2:])
     if step > window or window > min(sides) or any((side - window) % step for side in sides):
         raise ValueError(

@@ -1,5 +1,6 @@
 """Disks: the score at every turn about the axes of a plane, and how far SO(3) is from them."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -128,6 +129,8 @@ def _haar_means(haar, results: Mapping[str, OrbitResult]) -> dict[str, float]:
             value = value.mean().nanmean().item()
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"haar[{name!r}] must be an OrbitResult or a number, got {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"haar[{name!r}] must be finite, got {value!r}")
         means[name] = value
     return means
 

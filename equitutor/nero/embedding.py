@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from equitutor import figures
-from equitutor.nero.scale import color_bar, shared_scale
+from equitutor.nero.scale import check_ax, check_result, color_bar, shared_scale
 from equitutor.orbits import OrbitResult
 
 METHODS = ("pca", "tsne", "isomap", "umap")
@@ -51,8 +51,7 @@ def embed(result: OrbitResult, method: str = "pca", seed: int = 0) -> Embedding:
     >>> points.shape, round(sum(explained), 2)
     (torch.Size([4, 2]), 0.67)
     """
-    if not isinstance(result, OrbitResult):
-        raise ValueError(f"result must be an OrbitResult, got {type(result)}")
+    check_result("result", result)
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
@@ -162,18 +161,22 @@ def plot_embedding(
     """
     if embedding is None:
         embedding = embed(result, method, seed)
-    points, count = embedding.points.numpy(), result.scores.shape[1]
-    if points.shape != (count, 2):
-        raise ValueError(f"embedding must hold {count} points, got {points.shape}")
+    check_result("result", result)
+    if not isinstance(embedding, Embedding) or embedding.method not in METHODS:
+        raise ValueError(f"embedding must be an Embedding, as embed returns it, got {embedding!r}")
+    points, count = torch.as_tensor(embedding.points).numpy(), result.scores.shape[1]
+    if points.shape != (count, 2) or not np.isfinite(points).all():
+        raise ValueError(f"embedding must hold {count} points, all finite, got {points}")
     if not isinstance(color, str):
         labels = _labels(color, count, limits)
     elif color in ("mean", "spread"):
-        values = result.mean() if color == "mean" else result.spread()
+        values = (result.mean() if color == "mean" else result.spread()).detach().cpu()
         scale = shared_scale([values], limits)
     else:
         raise ValueError(f"color must be 'mean', 'spread' or labels (N,), got {color!r}")
     if ax is None:
         ax = figures.grid(1, height=3.6, width=5.2, layout="constrained")[1][0, 0]
+    check_ax("ax", ax, "rectilinear")
     if isinstance(color, str):
         dots = ax.scatter(
             *points.T, c=values.numpy(), cmap=figures.SEQUENTIAL, vmin=scale.low, vmax=scale.high,
@@ -195,7 +198,10 @@ def plot_embedding(
 
 
 def _labels(color, count: int, limits) -> Tensor:
-    labels = torch.as_tensor(color).detach().cpu()
+    try:
+        labels = torch.as_tensor(color).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"color must be {count} integer labels, got {type(color)}") from None
     if labels.is_floating_point() or labels.is_complex() or labels.shape != (count,):
         raise ValueError(
             f"color must be {count} integer labels, got {labels.dtype} {tuple(labels.shape)}"

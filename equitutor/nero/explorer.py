@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -76,10 +77,10 @@ def explorer(
             f"results hold {n} samples; need 3 to {MAX_SAMPLES}, so that the page stays small: "
             "pass a part of them"
         )
-    if len(inputs) != n:
-        raise ValueError(f"inputs must be the {n} samples of results, got {len(inputs)}")
-    if names is not None and len(names) != g:
-        raise ValueError(f"names must be {g}, one for each element, got {len(names)}")
+    _check_length("inputs", inputs, n, f"the {n} samples of results")
+    if names is not None:
+        _check_length("names", names, g, f"{g}, one for each element")
+        names = [str(name) for name in names]
     kept = {
         name: next((r.outputs for r in by_metric.values() if r.outputs is not None), None)
         for name, by_metric in models.items()
@@ -94,6 +95,8 @@ def explorer(
         bars = pictures.bars(outputs, None if classes is None else len(classes))
     labels, classes = _classes(labels, classes, n, outputs[0].shape[2] if bars else 0)
     methods = _methods(embedding)
+    if not isinstance(title, str):
+        raise ValueError(f"title must be a text, got {title!r}")
     data = {
         "models": list(models),
         "samples": n,
@@ -121,12 +124,18 @@ def _models(results) -> dict[str, dict[str, OrbitResult]]:
     if nested:
         if not all(isinstance(r, Mapping) and r for r in results.values()):
             raise ValueError("results must hold either results or dicts of results, got both")
-        models = {str(name): as_mapping(r) for name, r in results.items()}
+        models = {str(name): _named(as_mapping(r)) for name, r in results.items()}
     else:
         models = {
             str(name or r.meta.get("model", "model")): {str(r.meta.get("metric", "score")): r}
             for name, r in as_mapping(results).items()
         }
+    if len(models) != (1 if isinstance(results, OrbitResult) else len(results)):
+        raise ValueError(f"results must have different names as text, got {list(results)}")
+    models = {
+        name: {metric: _plain(f"results[{name!r}]", r) for metric, r in by_metric.items()}
+        for name, by_metric in models.items()
+    }
     if len(models) > 2:
         raise ValueError(f"results must hold at most two models, got {list(models)}")
     names = [list(by_metric) for by_metric in models.values()]
@@ -147,6 +156,31 @@ def _models(results) -> dict[str, dict[str, OrbitResult]]:
     return models
 
 
+def _named(by_metric: dict) -> dict[str, OrbitResult]:
+    named = {str(metric): r for metric, r in by_metric.items()}
+    if len(named) != len(by_metric):
+        raise ValueError(f"results must have different metrics as text, got {list(by_metric)}")
+    return named
+
+
+def _plain(name: str, result: OrbitResult) -> OrbitResult:
+    """Returns the result with float scores and outputs on the CPU, without gradients."""
+    scores, outputs = result.scores.detach().cpu(), result.outputs
+    if isinstance(outputs, Tensor):
+        outputs = outputs.detach().cpu()
+        if outputs.shape[:2] != scores.shape:
+            raise ValueError(f"{name} must keep outputs {tuple(scores.shape)} first, "
+                             f"got {tuple(outputs.shape)}")  # fmt: skip
+    return replace(result, scores=scores.double() if scores.dtype == torch.float64
+                   else scores.float(), outputs=outputs)  # fmt: skip
+
+
+def _check_length(name: str, data, length: int, what: str) -> None:
+    found = len(data) if hasattr(data, "__len__") and getattr(data, "ndim", 1) else type(data)
+    if found != length or isinstance(data, str):
+        raise ValueError(f"{name} must be {what}, got {found}")
+
+
 def _check_renderer(renderer, inputs) -> None:
     if callable(renderer):
         return
@@ -155,12 +189,16 @@ def _check_renderer(renderer, inputs) -> None:
                          f"got {renderer!r}")  # fmt: skip
     shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else ()
     fits = len(shape) == 3 and shape[2] == 3 if renderer == "points" else len(shape) == 4
-    if not fits or (renderer == "flow" and shape[1] != 2) or not inputs.isfinite().all():
+    if not fits or (renderer == "flow" and shape[1] != 2) or not _drawable(inputs):
         need = {"points": "point clouds (N, P, 3)", "flow": "frame pairs (N, 2, H, W)"}
         raise ValueError(
             f"inputs must be finite {need.get(renderer, 'images (N, C, H, W)')} for renderer "
             f"{renderer!r}, got {shape or type(inputs).__name__}"
         )
+
+
+def _drawable(inputs: Tensor) -> bool:
+    return bool(inputs.numel()) and not inputs.is_complex() and bool(inputs.isfinite().all())
 
 
 def _classes(labels, classes, n: int, logits: int) -> tuple[list[int] | None, list[str]]:
@@ -182,6 +220,8 @@ def _classes(labels, classes, n: int, logits: int) -> tuple[list[int] | None, li
 
 
 def _methods(embedding) -> list[str]:
+    if not isinstance(embedding, Sequence):
+        raise ValueError(f"embedding must be some of {METHODS}, got {embedding!r}")
     chosen = [embedding] if isinstance(embedding, str) else list(embedding)
     for method in chosen:
         if method not in METHODS:

@@ -5,7 +5,6 @@ import io
 import math
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -191,7 +190,15 @@ def _thumbnails(frames, count: int) -> dict:
 
 
 def _as_floats(frame) -> Tensor:
-    frame = torch.as_tensor(np.asarray(frame))
+    try:
+        frame = frame.detach().cpu() if isinstance(frame, Tensor) else torch.tensor(frame)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"renderer must return a picture of numbers, got {type(frame)}") from None
+    if not frame.is_floating_point() and frame.dtype != torch.uint8:
+        raise ValueError(f"renderer must return floats in [0, 1] or uint8, got {frame.dtype}")
+    if not frame.numel() or not frame.isfinite().all():
+        raise ValueError(f"renderer must return finite pixels, got {tuple(frame.shape)} with NaN, "
+                         "infinity or none")  # fmt: skip
     if frame.ndim != 2 and not (frame.ndim == 3 and frame.shape[-1] == 3):
         raise ValueError(f"renderer must return (H, W) or (H, W, 3), got {tuple(frame.shape)}")
     return frame / 255.0 if frame.dtype == torch.uint8 else frame.float()
@@ -239,6 +246,8 @@ def _arrows(outputs: list, size: tuple[int, int]) -> dict:
                 f"renderer 'flow' needs kept outputs {(*size, 2, 'H', 'W')}, got "
                 f"{tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}"
             )
+        if not output.isfinite().all():
+            raise ValueError("renderer 'flow' needs finite outputs, got NaN or infinity")
     means = [F.adaptive_avg_pool2d(o.float().flatten(0, 1), _ARROWS) for o in outputs]
     largest = max(m.abs().max().item() for m in means) or 1.0
     return {"arrows": [encode((m / largest * 127).round(), "i1") for m in means],

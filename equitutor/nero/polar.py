@@ -1,12 +1,13 @@
 """Polar curves: the score at every angle of the input."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from equitutor import figures
-from equitutor.nero.scale import Results, as_mapping, value_range, values_of
+from equitutor.nero.scale import Results, as_mapping, check_ax, value_range, values_of
 
 
 def plot_polar(
@@ -27,13 +28,13 @@ def plot_polar(
         results: result on an `so2` orbit, or a dict name -> result of several models.
         sample: index of one sample; None draws the mean over samples.
         label: what the radius means.
-        limit: largest radius; None takes the largest value drawn.
+        limit: largest radius, > 0; None takes the largest value drawn.
         band: draw the quartiles of the samples as a band (only for sample=None).
         roles: name -> key of `figures.COLORS`.
         ax: polar axes to draw on; None makes a figure.
 
-    Raises ValueError for another kind of orbit, negative scores, an unknown role, or axes that
-    are not polar.
+    Raises ValueError for another kind of orbit, negative scores, an unknown role, a limit that
+    is not positive, or axes that are not polar.
 
     >>> from equitutor.orbits import evaluate, so2
     >>> x, y = torch.rand(3, 1, 5, 5), torch.zeros(3, dtype=torch.long)
@@ -44,9 +45,13 @@ def plot_polar(
     results = as_mapping(results, "circle")
     if ax is None:
         ax = figures.grid(1, height=3.4, width=4.2, subplot_kw={"projection": "polar"})[1][0, 0]
-    if ax.name != "polar":
-        raise ValueError(f"ax must be polar axes, got {ax.name!r}")
-    if not set((roles or {}).values()) <= figures.COLORS.keys():
+    check_ax("ax", ax, "polar")
+    number = isinstance(limit, int | float) and not isinstance(limit, bool)
+    if limit is not None and not (number and 0 < limit < math.inf):
+        raise ValueError(f"limit must be a finite number > 0, got {limit!r}")
+    if roles is not None and not isinstance(roles, Mapping):
+        raise ValueError(f"roles must be a dict name -> key of figures.COLORS, got {roles!r}")
+    if not all(role in list(figures.COLORS) for role in (roles or {}).values()):
         raise ValueError(f"roles must map to some of {list(figures.COLORS)}, got {roles}")
     colors = list(figures.COLORS.values())
     top = 0.0
@@ -62,7 +67,8 @@ def plot_polar(
         ax.plot(closed, close(values), color=color, lw=1.8, label=name)
         top = max(top, highest)
         if band and sample is None and result.scores.shape[1] > 1:
-            low, high = (torch.nanquantile(result.scores, q, 1) for q in (0.25, 0.75))
+            scores = result.scores.detach().cpu().double()
+            low, high = (torch.nanquantile(scores, q, 1) for q in (0.25, 0.75))
             ax.fill_between(closed, close(low), close(high), color=color, alpha=0.15, lw=0)
             top = max(top, value_range(high)[1])
     ax.set(ylim=(0, limit or top or 1), theta_zero_location="E", title=label)

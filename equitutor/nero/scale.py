@@ -1,5 +1,7 @@
 """What all plots share: the check of what is to be drawn, and one color scale for all panels."""
 
+import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,10 +26,9 @@ def as_mapping(results: Results, *kinds: str) -> dict[str, OrbitResult]:
     if isinstance(results, OrbitResult):
         results = {"": results}
     if not isinstance(results, Mapping) or not results:
-        raise ValueError(f"results must be an OrbitResult or a dict of them, got {results!r}")
+        raise ValueError(f"results must be an OrbitResult or a dict of them, got {type(results)}")
     for name, result in results.items():
-        if not isinstance(result, OrbitResult):
-            raise ValueError(f"results[{name!r}] must be an OrbitResult, got {type(result)}")
+        check_result(f"results[{name!r}]", result)
         if kinds and result.orbit.kind not in kinds:
             raise ValueError(
                 f"results[{name!r}] must come from an orbit of kind "
@@ -36,28 +37,56 @@ def as_mapping(results: Results, *kinds: str) -> dict[str, OrbitResult]:
     return dict(results)
 
 
+def check_result(name: str, result: OrbitResult) -> None:
+    """Returns nothing; raises ValueError unless `result` holds a score for each pair.
+
+    A result made by hand may hold anything, and a table of another shape would be drawn askew.
+    """
+    if not isinstance(result, OrbitResult):
+        raise ValueError(f"{name} must be an OrbitResult, got {type(result)}")
+    scores, g = result.scores, len(result.orbit)
+    fits = isinstance(scores, Tensor) and scores.is_floating_point()
+    if not fits or scores.ndim != 2 or len(scores) != g or not scores.shape[1]:
+        found = (
+            f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores)
+        )
+        raise ValueError(f"{name} must hold floating point scores ({g}, N), N >= 1, got {found}")
+
+
 def values_of(result: OrbitResult, sample: int | None) -> Tensor:
     """Returns the aggregate over samples, (G,), or the scores of one sample.
 
     Raises ValueError for a sample out of range.
     """
     if sample is None:
-        return result.aggregate()
-    check_sample(result, sample)
-    return result.scores[:, sample]
+        values = result.aggregate()
+    else:
+        check_sample(result, sample)
+        values = result.scores[:, sample]
+    values = values.detach().cpu()
+    return values if values.dtype == torch.float64 else values.float()  # NumPy has no bfloat16
 
 
 def check_sample(result: OrbitResult, sample: int) -> None:
     """Returns nothing; raises ValueError unless `sample` indexes the samples of `result`."""
-    if not 0 <= sample < result.scores.shape[1]:
+    try:
+        index = -1 if isinstance(sample, bool) else operator.index(sample)
+    except TypeError:
+        index = -1
+    if not 0 <= index < result.scores.shape[1]:
         raise ValueError(f"sample must index {result.scores.shape[1]} samples, got {sample!r}")
 
 
 def value_range(values: Tensor) -> tuple[float, float]:
-    """Returns the least and the largest value that is not missing; ValueError without any."""
+    """Returns the least and the largest value that is not missing.
+
+    Raises ValueError where none is there, or one is infinite.
+    """
     present = values[~values.isnan()]
     if len(present) == 0:
         raise ValueError("results must hold at least one score that is not missing, got none")
+    if present.isinf().any():
+        raise ValueError("results must hold finite scores or NaN, got infinity")
     return present.min().item(), present.max().item()
 
 
@@ -93,11 +122,14 @@ def shared_scale(
     if limits is not None and percentile is not None:
         raise ValueError(f"limits and percentile exclude each other, got {limits} and {percentile}")
     if limits is not None:
-        if len(limits) != 2 or not limits[0] < limits[1]:
-            raise ValueError(f"limits must be (low, high) with low < high, got {limits!r}")
-        low, high = limits
+        try:
+            low, high = (operator.index(v) if isinstance(v, int) else float(v) for v in limits)
+        except (TypeError, ValueError):
+            low = high = math.nan
+        if isinstance(limits, str) or not -math.inf < low < high < math.inf:
+            raise ValueError(f"limits must be finite (low, high) with low < high, got {limits!r}")
     if percentile is not None:
-        if not 0 < percentile <= 100:
+        if not isinstance(percentile, int | float) or not 0 < percentile <= 100:
             raise ValueError(f"percentile must lie in (0, 100], got {percentile!r}")
         high = np.nanpercentile(values.numpy(), percentile).item()
         if low == high < highest:
@@ -120,9 +152,16 @@ def color_bar(artist, axes: Sequence, label: str, scale: Scale, **kwargs):
 
 def check_axes(axes: Sequence, count: int, projection: str = "rectilinear") -> Sequence:
     """Returns `axes`; raises ValueError unless there are `count` of the `projection`."""
-    if len(axes) != count:
-        raise ValueError(f"axes must be {count}, one for each model, got {len(axes)}")
+    size = len(axes) if isinstance(axes, Sequence | np.ndarray) else axes
+    if size != count:
+        raise ValueError(f"axes must be {count}, one for each model, got {size!r}")
     for ax in axes:
-        if ax.name != projection:
-            raise ValueError(f"axes must be {projection} axes, got {ax.name!r}")
+        check_ax("axes", ax, projection)
     return axes
+
+
+def check_ax(name: str, ax, projection: str) -> None:
+    """Returns nothing; raises ValueError unless `ax` is matplotlib axes of the `projection`."""
+    found = getattr(ax, "name", type(ax).__name__)
+    if not hasattr(ax, "scatter") or found != projection:
+        raise ValueError(f"{name} must be {projection} axes, got {found!r}")

@@ -78,7 +78,10 @@ def plot_sphere(
 
 def _frame(up: Sequence[float]) -> Tensor:
     """Return orthonormal rows: where longitude 0 and 90 degrees and the north pole lie."""
-    north = torch.as_tensor(up, dtype=torch.float64)
+    try:
+        north = torch.as_tensor(up, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        north = torch.zeros(0)
     if north.shape != (3,) or not north.isfinite().all() or not north.any():
         raise ValueError(f"up must be three finite numbers, not all zero, got {up!r}")
     north = north / north.norm()

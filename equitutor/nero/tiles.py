@@ -141,17 +141,28 @@ def tile_rows(orbit: Orbit) -> list[list[int]]:
 def _titles(orbit: Orbit, names: Sequence[str] | None) -> list[str]:
     if names is None:
         return element_names(orbit)
-    if len(names) != len(orbit):
-        raise ValueError(f"names must be {len(orbit)}, one for each element, got {len(names)}")
-    return list(names)
+    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) != len(orbit):
+        raise ValueError(f"names must be {len(orbit)}, one for each element, got {names!r}")
+    return [str(name) for name in names]
 
 
 def _tiles(result: OrbitResult, maps: Tensor | None, sample: int | None) -> Tensor:
     """Return the tiles (G, H, W); a score makes a tile of one pixel."""
     if maps is None:
         return values_of(result, sample)[:, None, None]
-    maps, size = torch.as_tensor(maps).detach().cpu().double(), result.scores.shape
-    if maps.ndim not in (3, 4) or maps.shape[: maps.ndim - 2] != size[: maps.ndim - 2]:
+    size = result.scores.shape
+    try:
+        maps = torch.as_tensor(maps).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"maps must be numbers, got {type(maps)}") from None
+    if maps.is_complex():
+        raise ValueError(f"maps must be real, got {maps.dtype}")
+    maps = maps.double()
+    if (
+        maps.ndim not in (3, 4)
+        or not maps.numel()
+        or maps.shape[: maps.ndim - 2] != size[: maps.ndim - 2]
+    ):
         g, n = size
         raise ValueError(f"maps must be ({g}, H, W) or ({g}, {n}, H, W), got {tuple(maps.shape)}")
     if sample is None:

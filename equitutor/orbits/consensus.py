@@ -53,6 +53,8 @@ def consensus(result: OrbitResult, kind: str = "mean") -> Tensor:
     if kind == "probability":
         return torch.tensordot(weights, u.softmax(-1), 1)
     if kind == "vote":
+        if u.isnan().any():  # argmax would take it for the largest
+            raise ValueError("result must hold logits without NaN to vote")
         votes = one_hot(u.argmax(-1), u.shape[-1]).to(weights)  # (G, N, K)
         return torch.tensordot(weights, votes, 1).argmax(-1)
     raise ValueError(f"kind must be 'mean', 'probability' or 'vote', got {kind!r}")
@@ -85,6 +87,7 @@ def variance_decomposition(result: OrbitResult, y: Tensor) -> Decomposition:
     True
     """
     u = untransformed(result).double()
+    y = torch.as_tensor(y)
     if y.shape != u.shape[1:]:
         raise ValueError(f"y must have shape {tuple(u.shape[1:])}, got {tuple(y.shape)}")
     weights = result.orbit.weights

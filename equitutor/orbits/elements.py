@@ -232,7 +232,7 @@ def so3_haar(n: int, seed: int = 0, output: str = "invariant") -> Orbit:
     >>> so3_haar(5).params.shape
     torch.Size([5, 9])
     """
-    _count(n, "n")
+    _count(n, "n"), _count(seed, "seed", 0)
     matrices = groups.haar_so3(n, torch.Generator().manual_seed(seed))
     coords = tuple(f"R{i}{j}" for i in range(3) for j in range(3))
     return _rotations(f"SO(3), {n} Haar samples", matrices.flatten(1), matrices, coords, None,

@@ -1,6 +1,6 @@
 """Checks of arguments that the networks for clouds share."""
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 
 def check_clouds(points: Tensor) -> None:
@@ -20,5 +20,11 @@ def check_count(name: str, value: int, least: int = 1) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be > 0, got {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+
+
+def check_generator(generator: Generator) -> None:
+    if not isinstance(generator, Generator):  # None would draw from the global state
+        raise ValueError(f"generator must be a torch.Generator, got {generator!r}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor import actions, groups
-from equitutor.methods.point_clouds.arguments import check_clouds, check_count
+from equitutor.methods.point_clouds.arguments import check_clouds, check_count, check_generator
 
 
 class PointNet(nn.Module):
@@ -24,7 +24,7 @@ class PointNet(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, classes: int = 8, width: int = 24):
+    def __init__(self, classes: int = 8, width: int = 32):
         super().__init__()
         check_count("classes", classes, 2), check_count("width", width)
         self.local = nn.Sequential(
@@ -51,7 +51,7 @@ def rotate_haar(points: Tensor, generator: torch.Generator) -> Tensor:
     >>> torch.allclose(turned.norm(dim=-1), cloud.norm(dim=-1), atol=1e-6)
     True
     """
-    check_clouds(points)
+    check_clouds(points), check_generator(generator)
     return actions.rotate_points(points, groups.haar_so3(len(points), generator))
 
 
@@ -62,7 +62,7 @@ def rotate_z(points: Tensor, generator: torch.Generator) -> Tensor:
     >>> torch.equal(rotate_z(cloud, torch.Generator())[..., 2], cloud[..., 2])
     True
     """
-    check_clouds(points)
+    check_clouds(points), check_generator(generator)
     angle = 2 * math.pi * torch.rand(len(points), generator=generator, dtype=torch.float64)
     c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     rows = [c, -s, zero, s, c, zero, zero, zero, zero + 1]

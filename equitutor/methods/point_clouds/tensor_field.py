@@ -45,7 +45,7 @@ class TensorFieldNet(nn.Module):
         super().__init__()
         check_count("classes", classes, 2), check_count("neighbors", neighbors, 2)
         check_count("layers", layers), check_count("radii", radii, 2)
-        if len(channels) != 3:
+        if not isinstance(channels, tuple | list) or len(channels) != 3:
             raise ValueError(f"channels must be three numbers, got {channels!r}")
         for number in channels:
             check_count("channels", number)
