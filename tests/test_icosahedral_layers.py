@@ -95,6 +95,14 @@ def test_inter_convolution_is_the_formula(name):
     got = layer(x, x[:, :15], near, f)
     want = naive_inter(layer, x, x[:, :15], near, f, tables)
     assert error(got, want) < 1e-12
+    # and so are the gradients, those of the points among them
+    leaves = [x.requires_grad_(), f.requires_grad_(), layer.weight]
+    both = [
+        torch.autograd.grad(run(x, x[:, :15], near, f).square().sum(), leaves)
+        for run in (layer, lambda *given: naive_inter(layer, *given, tables))
+    ]
+    assert max(error(a, b) for a, b in zip(*both, strict=True)) < 1e-12
+    x, f = x.detach(), f.detach()
     # invariants are features that are the same for all elements
     invariant = draw(2, 40, 3, seed=2)
     same = invariant[:, :, None].expand(-1, -1, len(tables), -1)

@@ -74,7 +74,7 @@ class InterConv(ExactConstants):
         Raises:
             ValueError: the features do not fit.
         """
-        k, inputs, outputs = self.weight.shape
+        _, inputs, outputs = self.weight.shape
         g = len(self.where)
         lifted = features.ndim == 4
         want = (*points.shape[:2], *([g] if lifted else []), inputs)
@@ -83,17 +83,43 @@ class InterConv(ExactConstants):
                 f"features has shape {tuple(features.shape)}; need {want}, or without the axis of "
                 f"{g} group elements"
             )
-        b, s = centers.shape[:2]
         kappa = self.kappa(points, centers, neighbors)
-        near = take(features, neighbors).flatten(3)  # (B, S, k, [G] C)
-        mixed = kappa @ near  # (B, S, K, [G] C)
-        weight = self.weight[self.where]  # (G, K, C, C')
+        weight = self.weight[self.where].flatten(1, 2)  # (G, K C, C')
         if not lifted:
-            weight = weight.flatten(1, 2).movedim(0, 1).flatten(1)  # (K C, G C')
-            return (mixed.flatten(2) @ weight).unflatten(2, (g, outputs))
-        mixed = mixed.view(b * s, k, g, inputs).permute(2, 0, 1, 3).reshape(g, b * s, k * inputs)
-        out = torch.bmm(mixed, weight.flatten(1, 2))  # (G, B S, C')
-        return out.movedim(0, 1).unflatten(0, (b, s))
+            mixed = (kappa @ take(features, neighbors)).flatten(2)  # (B, S, K C)
+            weight = weight.movedim(0, 1).flatten(1)  # (K C, G C')
+            return (mixed @ weight).unflatten(2, (g, outputs))
+        if not len(features):
+            return features.new_empty(0, centers.shape[1], g, outputs)
+        # One cloud at a time: what lies between the two sums then stays in the cache.
+        clouds = zip(kappa, neighbors, features, strict=True)
+        return torch.stack([(kernel_sums(*cloud) @ weight).transpose(0, 1) for cloud in clouds])
+
+
+def kernel_sums(kappa: Tensor, neighbors: Tensor, features: Tensor) -> Tensor:
+    """Returns sum_j kappa_m(x_j - x) f(x_j, a) of one cloud, as (G, S, K C).
+
+    A neighbor is near few of the kernel points, so most of kappa is zero and left out.
+
+    Args:
+        kappa: (S, K, k). neighbors: (S, k).
+        features: (N, G, C).
+
+    >>> kappa, near = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[2, 0]])
+    >>> kernel_sums(kappa, near, torch.arange(3.0)[:, None, None]).item()
+    2.0
+    """
+    (s, k, _), (g, c) = kappa.shape, features.shape[1:]
+    on = kappa.detach() != 0
+    count = on.sum(-1).flatten()
+    sums = nn.functional.embedding_bag(
+        neighbors[:, None].expand(kappa.shape)[on],
+        features.flatten(1),
+        count.cumsum(0) - count,
+        mode="sum",
+        per_sample_weights=kappa[on],
+    )
+    return sums.view(s, k, g, c).permute(2, 0, 1, 3).reshape(g, s, k * c)
 
 
 class IntraConv(nn.Module):
