@@ -171,8 +171,8 @@ class IntraConv(nn.Module):
 class PointGroupNorm(nn.Module):
     """Instance norm whose statistics run over points and group elements together.
 
-    It commutes with the action, since both permute under it. Statistics for each group element
-    alone would not. Unlike a norm over channels (`nn.LayerNorm`), it lets every part of a body
+    It commutes with the action, since both permute under it. Statistics that are stored for each
+    group element, as those of a batch norm are, would not. Unlike a norm over channels (`nn.LayerNorm`), it lets every part of a body
     know of every other.
 
     Args:
