@@ -301,6 +301,15 @@ def test_bad_input():
         (lambda: InterConv(TABLES, 2, 2, math.nan), "radius is nan"),
         (lambda: InterConv(TABLES, True, 2, 1.0), "inputs is True; need an int"),
         (lambda: InterConv(TABLES, 3, 2, 1.0)(x, x, near, f), r"features has shape \(1, 5, 60, 2"),
+        (
+            lambda: InterConv(TABLES, 2, 2, 1.0)(x, x[:, :2], near, f),
+            r"centers has shape \(1, 2, 3",
+        ),
+        (lambda: InterConv(TABLES, 2, 2, 1.0)(x, x, near > 1, f), "index has dtype torch.bool"),
+        (lambda: take(f, near[[0, 0]]), r"shape \(2, 5, 3\); need integers of shape \(1"),
+        # the first cloud of two has no point 5, but there is a sixth row
+        (lambda: take(x.repeat(2, 1, 1), torch.tensor([[5], [0]])), "entries outside 0..4"),
+        (lambda: take(x, near - 1), "entries outside 0..4"),
         (lambda: IntraConv(TABLES, 3, 2)(f), r"need \(..., 60, 3\)"),
         (lambda: IntraConv(TABLES, 0, 2), "inputs is 0; need an int of at least 1"),
         (lambda: GroupAttention(6, 4), "heads is 4; need a divisor of dim, 6"),

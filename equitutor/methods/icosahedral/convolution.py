@@ -72,7 +72,7 @@ class InterConv(ExactConstants):
             features: (B, N, G, inputs); or (B, N, inputs), invariants to be lifted to the group.
 
         Raises:
-            ValueError: the features do not fit.
+            ValueError: a shape does not fit, or neighbors are no indices of points.
         """
         _, inputs, outputs = self.weight.shape
         g = len(self.where)
@@ -82,6 +82,11 @@ class InterConv(ExactConstants):
             raise ValueError(
                 f"features has shape {tuple(features.shape)}; need {want}, or without the axis of "
                 f"{g} group elements"
+            )
+        if centers.shape != (len(points), *neighbors.shape[1:2], 3):
+            raise ValueError(
+                f"centers has shape {tuple(centers.shape)} and neighbors {tuple(neighbors.shape)}; "
+                f"need (B, S, 3) and (B, S, k) with B = {len(points)}"
             )
         kappa = self.kappa(points, centers, neighbors)
         weight = self.weight[self.where].flatten(1, 2)  # (G, K C, C')
@@ -172,8 +177,8 @@ class PointGroupNorm(nn.Module):
     """Instance norm whose statistics run over points and group elements together.
 
     It commutes with the action, since both permute under it. Statistics that are stored for each
-    group element, as those of a batch norm are, would not. Unlike a norm over channels (`nn.LayerNorm`), it lets every part of a body
-    know of every other.
+    group element, as those of a batch norm are, would not. Unlike a norm over channels
+    (`nn.LayerNorm`), it lets every part of a body know of every other.
 
     Args:
         channels: of the features (B, S, G, C).
