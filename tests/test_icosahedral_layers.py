@@ -321,6 +321,8 @@ def test_bad_input():
         (lambda: farthest_points(x.long(), 2), "floating-point"),
         (lambda: farthest_points(x, 2.0), "n is 2.0"),
         (lambda: nearest(x, x, 0), "k is 0"),
+        (lambda: nearest(x, x.repeat(2, 1, 1), 1), "centers has 2 clouds; need 1"),
+        (lambda: GroupAttention(8, 2)(f), r"x has shape \(1, 5, 60, 2\); need \(..., G, 8"),
         (lambda: nearest(x, x[..., :2], 1), "centers is"),
         (lambda: point_invariants(x, (8, 0)), "sizes is 0"),
         (lambda: PointGroupNorm(0), "channels is 0"),

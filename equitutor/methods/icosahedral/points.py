@@ -90,6 +90,8 @@ def nearest(points: Tensor, centers: Tensor, k: int) -> Tensor:
     check_points("points", points)
     check_points("centers", centers)
     check_count("k", k)
+    if len(points) != len(centers):
+        raise ValueError(f"centers has {len(centers)} clouds; need {len(points)}, as points has")
     apart = distances(centers.detach(), points.detach())
     return apart.topk(min(k, points.shape[1]), largest=False).indices
 
