@@ -185,7 +185,7 @@ def test_smpl_is_read_through_the_readers_own_package(tmp_path, monkeypatch):
         def __init__(self, path, num_betas):
             v = len(toy.template)
             self.v_template = toy.template
-            self.shapedirs = torch.randn(v, 3, num_betas)
+            self.shapedirs = torch.randn(v, 3, min(num_betas, 16))  # as many as the file has
             self.J_regressor = torch.rand(k, v).softmax(1)
             self.parents = torch.tensor([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14,
                                          16, 17, 18, 19, 20, 21])  # fmt: skip
@@ -200,6 +200,9 @@ def test_smpl_is_read_through_the_readers_own_package(tmp_path, monkeypatch):
     assert vertices.shape == (1, len(toy.template), 3)
     assert joints.shape == (1, 24, 3)
     assert body(beta, torch.eye(3).expand(1, 24, 3, 3))[0].isfinite().all()
+    for n_shape, message in [(0, "n_shape is 0"), (True, "n_shape is True"), (17, "at most 16")]:
+        with pytest.raises(ValueError, match=message):
+            smpl_body(path, n_shape)
     monkeypatch.setitem(sys.modules, "smplx", None)
     with pytest.raises(ImportError, match="pip install smplx"):
         smpl_body(path)
