@@ -185,7 +185,7 @@ def test_smpl_is_read_through_the_readers_own_package(tmp_path, monkeypatch):
         def __init__(self, path, num_betas):
             v = len(toy.template)
             self.v_template = toy.template
-            self.shapedirs = torch.randn(v, 3, num_betas)
+            self.shapedirs = torch.randn(v, 3, min(num_betas, 16))  # as many as the file has
             self.J_regressor = torch.rand(k, v).softmax(1)
             self.parents = torch.tensor([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14,
                                          16, 17, 18, 19, 20, 21])  # fmt: skip
@@ -200,6 +200,9 @@ def test_smpl_is_read_through_the_readers_own_package(tmp_path, monkeypatch):
     assert vertices.shape == (1, len(toy.template), 3)
     assert joints.shape == (1, 24, 3)
     assert body(beta, torch.eye(3).expand(1, 24, 3, 3))[0].isfinite().all()
+    for n_shape, message in [(0, "n_shape is 0"), (True, "n_shape is True"), (17, "at most 16")]:
+        with pytest.raises(ValueError, match=message):
+            smpl_body(path, n_shape)
     monkeypatch.setitem(sys.modules, "smplx", None)
     with pytest.raises(ImportError, match="pip install smplx"):
         smpl_body(path)
@@ -312,6 +315,13 @@ def test_loss():
     assert float(fit_terms(canonical, s)["canonical"]) == pytest.approx(0.03, rel=1e-3)
 
 
+def test_chamfer_far_from_the_origin():
+    x = torch.rand(1, 50, 3, generator=seeded(0))
+    assert chamfer(x + 100, x + 100) < 1e-3
+    # the usual product, without moving the clouds first
+    assert torch.cdist(x + 100, x + 100).amin(2).mean() > 1e-3
+
+
 def test_chamfer():
     a, b = torch.rand(2, 30, 3, generator=seeded(0)), torch.rand(2, 20, 3, generator=seeded(1))
     apart = (a[:, :, None] - b[:, None]).norm(dim=-1)
@@ -351,6 +361,7 @@ def test_bad_input():
     eye = torch.eye(3).expand(2, 6, 3, 3)
     beta = torch.zeros(2, 3)
     x = torch.rand(2, 10, 3)
+    two = random_scans(body, 2, 9)
     fields = dict(
         names=body.names, parents=body.parents, template=body.template,
         shape_modes=body.shape_modes, joints=body.joints, joint_modes=body.joint_modes,
@@ -369,6 +380,17 @@ def test_bad_input():
         (lambda: random_rotations(body, 2, math.nan), "sigma is nan"),
         (lambda: random_rotations(body, 2, 0.1, "lying"), "root is 'lying'"),
         (lambda: scan(body, beta, eye, 0), "n is 0"),
+        (lambda: scan(body, beta, eye, 5, noise=-1.0), "noise is -1.0"),
+        (lambda: random_rotations(body, 0, 0.1), "n is 0"),
+        (lambda: local_to_world(eye[:, :5], body.parents), r"local has shape \(2, 5, 3, 3\)"),
+        (lambda: world_to_local(eye[:, :5], body.parents), r"world has shape \(2, 5, 3, 3\)"),
+        # one of each pair would be used twice
+        (lambda: closed_form_translation(x, body.template[None], body.faces), "has 1 bodies"),
+        (lambda: chamfer(x, x[:1]), r"b has shape \(1, 10, 3\), a \(2, 10, 3\)"),
+        (lambda: chamfer(x, x[:, :0]), r"b has shape \(2, 0, 3\)"),
+        (lambda: fit_metrics(truth(two, body), two[:1], body), r"of \(2, 9\) clouds and points"),
+        (lambda: two.turned(torch.eye(2)), r"g has shape \(2, 2\)"),
+        (lambda: fit_body(body, x, 5, vertices=0), "vertices is 0"),
         (lambda: fit_body(body, x[0]), "points is"),
         (lambda: fit_body(body, x, 0), "steps is 0"),
         (lambda: fit_body(body, x, 5, torch.eye(3)), r"starts has shape \(3, 3\)"),

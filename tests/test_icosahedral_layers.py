@@ -95,6 +95,14 @@ def test_inter_convolution_is_the_formula(name):
     got = layer(x, x[:, :15], near, f)
     want = naive_inter(layer, x, x[:, :15], near, f, tables)
     assert error(got, want) < 1e-12
+    # and so are the gradients, those of the points among them
+    leaves = [x.requires_grad_(), f.requires_grad_(), layer.weight]
+    both = [
+        torch.autograd.grad(run(x, x[:, :15], near, f).square().sum(), leaves)
+        for run in (layer, lambda *given: naive_inter(layer, *given, tables))
+    ]
+    assert max(error(a, b) for a, b in zip(*both, strict=True)) < 1e-12
+    x, f = x.detach(), f.detach()
     # invariants are features that are the same for all elements
     invariant = draw(2, 40, 3, seed=2)
     same = invariant[:, :, None].expand(-1, -1, len(tables), -1)
@@ -293,6 +301,15 @@ def test_bad_input():
         (lambda: InterConv(TABLES, 2, 2, math.nan), "radius is nan"),
         (lambda: InterConv(TABLES, True, 2, 1.0), "inputs is True; need an int"),
         (lambda: InterConv(TABLES, 3, 2, 1.0)(x, x, near, f), r"features has shape \(1, 5, 60, 2"),
+        (
+            lambda: InterConv(TABLES, 2, 2, 1.0)(x, x[:, :2], near, f),
+            r"centers has shape \(1, 2, 3",
+        ),
+        (lambda: InterConv(TABLES, 2, 2, 1.0)(x, x, near > 1, f), "index has dtype torch.bool"),
+        (lambda: take(f, near[[0, 0]]), r"shape \(2, 5, 3\); need integers of shape \(1"),
+        # the first cloud of two has no point 5, but there is a sixth row
+        (lambda: take(x.repeat(2, 1, 1), torch.tensor([[5], [0]])), "entries outside 0..4"),
+        (lambda: take(x, near - 1), "entries outside 0..4"),
         (lambda: IntraConv(TABLES, 3, 2)(f), r"need \(..., 60, 3\)"),
         (lambda: IntraConv(TABLES, 0, 2), "inputs is 0; need an int of at least 1"),
         (lambda: GroupAttention(6, 4), "heads is 4; need a divisor of dim, 6"),
@@ -304,6 +321,8 @@ def test_bad_input():
         (lambda: farthest_points(x.long(), 2), "floating-point"),
         (lambda: farthest_points(x, 2.0), "n is 2.0"),
         (lambda: nearest(x, x, 0), "k is 0"),
+        (lambda: nearest(x, x.repeat(2, 1, 1), 1), "centers has 2 clouds; need 1"),
+        (lambda: GroupAttention(8, 2)(f), r"x has shape \(1, 5, 60, 2\); need \(..., G, 8"),
         (lambda: nearest(x, x[..., :2], 1), "centers is"),
         (lambda: point_invariants(x, (8, 0)), "sizes is 0"),
         (lambda: PointGroupNorm(0), "channels is 0"),

@@ -134,6 +134,13 @@ def test_bad_input():
         (lambda: project_so3(torch.rand(3, 4)), r"matrix has shape \(3, 4\); need \(..., 3, 3\)"),
         (lambda: matrix_loss(eye, eye[None]), r"rotation has shape \(1, 3, 3\)"),
         (lambda: matrix_loss(eye[None], eye[None], torch.ones(2)), r"present has shape \(2,\)"),
+        (lambda: project_so3(eye / 0), "need finite"),
+        (lambda: project_so3(eye.long()), "dtype torch.int64; need finite floating-point"),
+        (lambda: weighted_rotation_mean(torch.ones(60).long(), TABLES.elements), "floating point"),
+        (
+            lambda: matrix_loss(eye[None], eye[None], torch.tensor([5])),
+            "need \\(1,\\), one each, bool",
+        ),
         (lambda: rotation_angle(eye, eye[0]), r"b has shape \(3,\)"),
     ]
     for call, message in cases:

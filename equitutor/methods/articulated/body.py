@@ -50,12 +50,9 @@ class Body(ExactConstants):
     ):
         super().__init__()
         p, v, k = len(names), len(template), len(shape_modes)
-        if len(parents) != p or parents[0] != -1 or any(
-            not 0 <= q < i for i, q in enumerate(parents[1:], 1)
-        ):  # fmt: skip
-            raise ValueError(
-                f"parents is {parents}; need -1 and then, for each of {p} parts, an earlier one"
-            )
+        check_tree(parents)
+        if len(parents) != p:
+            raise ValueError(f"parents is {parents}; need one for each of {p} parts")
         wanted = {
             "template": (template, (v, 3)),
             "shape_modes": (shape_modes, (k, v, 3)),
@@ -139,6 +136,14 @@ class Body(ExactConstants):
         return skin(vertices, joints, posed, rotations, self.weights), posed
 
 
+def check_tree(parents: tuple[int, ...]) -> None:
+    """Returns nothing; raises ValueError unless parents come before their children."""
+    if not parents or parents[0] != -1 or any(
+        not 0 <= q < i for i, q in enumerate(parents[1:], 1)
+    ):  # fmt: skip
+        raise ValueError(f"parents is {parents}; need -1 and then, for each part, an earlier one")
+
+
 def posed_joints(joints: Tensor, rotations: Tensor, parents: tuple[int, ...]) -> Tensor:
     """Returns joints (B, P, 3) after each bone followed its parent's rotation; the root stays.
 
@@ -172,6 +177,11 @@ def skin(
     return (turn @ vertices[..., None])[..., 0] + weights @ moves
 
 
+def _check_rotations(name: str, value: Tensor, parents: tuple[int, ...]) -> None:
+    if value.ndim != 4 or value.shape[1:] != (len(parents), 3, 3):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; need (B, {len(parents)}, 3, 3)")
+
+
 def local_to_world(local: Tensor, parents: tuple[int, ...]) -> Tensor:
     """Returns rotations in the world (B, P, 3, 3) of rotations relative to the parent.
 
@@ -179,6 +189,7 @@ def local_to_world(local: Tensor, parents: tuple[int, ...]) -> Tensor:
     >>> local_to_world(quarter.expand(1, 2, 3, 3), (-1, 0))[0, 1].diagonal()
     tensor([-1., -1.,  1.])
     """
+    _check_rotations("local", local, parents)
     world = [local[:, 0]]
     for p, parent in enumerate(parents[1:], 1):
         world.append(world[parent] @ local[:, p])
@@ -192,5 +203,6 @@ def world_to_local(world: Tensor, parents: tuple[int, ...]) -> Tensor:
     >>> torch.equal(world_to_local(eye, (-1, 0)), eye)
     True
     """
+    _check_rotations("world", world, parents)
     local = world[:, list(parents[1:])].mT @ world[:, 1:]
     return torch.cat([world[:, :1], local], 1)

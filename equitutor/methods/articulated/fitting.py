@@ -41,7 +41,10 @@ def chamfer(a: Tensor, b: Tensor) -> Tensor:
     >>> chamfer(torch.zeros(1, 2, 3), torch.ones(1, 1, 3))
     tensor([1.7321])
     """
-    apart = torch.cdist(a, b)  # differences are centimeters here: rounding does no harm
+    if len(a) != len(b) or 0 in a.shape or 0 in b.shape:
+        raise ValueError(f"b has shape {tuple(b.shape)}, a {tuple(a.shape)}; need (B, N, 3) twice")
+    middle = a.detach().mean((0, 1))  # near the origin cdist's matrix product does no harm
+    apart = torch.cdist(a - middle, b - middle)
     return (apart.amin(2).mean(1) + apart.amin(1).mean(1)) / 2
 
 
@@ -80,6 +83,7 @@ def fit_body(
     """
     check_points("points", points)
     check_count("steps", steps)
+    check_count("vertices", vertices)
     if starts is None:
         starts = torch.eye(3)[None]
     if starts.ndim != 3 or starts.shape[1:] != (3, 3) or not len(starts):

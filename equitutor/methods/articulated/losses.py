@@ -28,6 +28,7 @@ def fit_terms(prediction: Prediction, scans: Scans, body: Body | None = None) ->
     >>> sorted(fit_terms(PointNet(6, 3)(scans.points), scans, body))
     ['joints', 'parts', 'pose', 'shape', 'vertices']
     """
+    check_match(prediction, scans)
     terms = {
         "parts": nn.functional.cross_entropy(prediction.logits.mT, scans.labels),
         "pose": matrix_loss(prediction.matrices, scans.rotations),
@@ -43,6 +44,13 @@ def fit_terms(prediction: Prediction, scans: Scans, body: Body | None = None) ->
         for name, a, b in zip(("vertices", "joints"), found, true, strict=True):
             terms[name] = (a - b).square().sum(-1).mean()
     return terms
+
+
+def check_match(prediction: Prediction, scans: Scans) -> None:
+    """Returns nothing; raises ValueError unless a prediction is of as many scans and points."""
+    found, want = tuple(prediction.logits.shape[:2]), tuple(scans.points.shape[:2])
+    if found != want or len(prediction.matrices) != want[0]:
+        raise ValueError(f"prediction is of {found} clouds and points; need {want}, as scans has")
 
 
 def fit_loss(
@@ -85,4 +93,6 @@ def use_true_labels(step: int, steps: int, until: float = 0.7) -> bool:
     >>> [use_true_labels(step, 10) for step in range(10)]
     [True, False, True, False, True, False, True, False, False, False]
     """
+    if not (0 <= step < steps):
+        raise ValueError(f"step is {step} of {steps} steps; need 0 or more, and fewer than steps")
     return step < until * steps and step % 2 == 0

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from equitutor.methods.articulated.body import Body, world_to_local
+from equitutor.methods.articulated.losses import check_match
 from equitutor.methods.articulated.network import Prediction
 from equitutor.methods.articulated.sampling import Scans, closed_form_translation
 from equitutor.methods.icosahedral import rotation_angle
@@ -32,6 +33,7 @@ def fit_metrics(prediction: Prediction, scans: Scans, body: Body) -> dict[str, T
     ...  fit_metrics(PointNet(6, 3)(scans.points), scans, body).items()}["v2v"]
     (2,)
     """
+    check_match(prediction, scans)
     rotations = prediction.rotations
     found_v, found_j = body(prediction.beta, rotations)
     move = closed_form_translation(scans.points, found_v, body.faces)[:, None]

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from equitutor.methods.articulated.body import check_tree
 from equitutor.methods.articulated.parts import (
     PartLift,
+    check_labels,
     part_centroids,
     part_vectors,
     pool_parts,
@@ -126,8 +128,14 @@ class ArtEq(ExactConstants):
         super().__init__()
         check_count("n_shape", n_shape)
         check_count("frame", frame, 0)
-        for name, pair in (("channels", channels), ("samples", samples), ("neighbors", neighbors)):
-            for value in pair:
+        check_count("lift", lift, 0)
+        check_count("lift_points", lift_points)
+        check_tree(parents)
+        pairs = {"channels": channels, "samples": samples, "neighbors": neighbors}
+        for name, pair in (pairs | {"radii": radii}).items():
+            if len(pair) != 2:
+                raise ValueError(f"{name} is {pair!r}; need two, one for each stage")
+            for value in pair if name in pairs else ():
                 check_count(name, value)
         if samples[1] > samples[0]:
             raise ValueError(f"samples is {samples}; need no more in the second stage")
@@ -173,10 +181,7 @@ class ArtEq(ExactConstants):
             labels = logits.detach().argmax(-1)
             parts = logits.detach().softmax(-1)  # the pose has no say in the labels
         else:
-            if labels.shape != points.shape[:2]:
-                raise ValueError(
-                    f"labels has shape {tuple(labels.shape)}; need {tuple(points.shape[:2])}"
-                )
+            check_labels(labels, points, p)
             parts = nn.functional.one_hot(labels, p).to(x)
         pooled = pool_parts(features, take(parts, picked))  # (B, P, G, C)
         centroids = part_centroids(x, parts)

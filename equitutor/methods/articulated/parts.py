@@ -20,6 +20,7 @@ def part_centroids(points: Tensor, weights: Tensor) -> Tensor:
     tensor([[[2., 0., 0.],
              [0., 0., 0.]]])
     """
+    _check_weights(weights, points)
     return (weights.mT @ points) / weights.sum(1).clamp(min=1e-6)[..., None]
 
 
@@ -32,8 +33,27 @@ def pool_parts(features: Tensor, weights: Tensor) -> Tensor:
     >>> pool_parts(torch.ones(1, 5, 60, 2), torch.zeros(1, 5, 3)).abs().max()
     tensor(0.)
     """
+    _check_weights(weights, features)
     weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-6)
     return torch.einsum("bsp,bsgc->bpgc", weights, features)
+
+
+def _check_weights(weights: Tensor, values: Tensor) -> None:
+    if weights.ndim != 3 or weights.shape[:2] != values.shape[:2]:
+        raise ValueError(
+            f"weights has shape {tuple(weights.shape)}; need ({len(values)}, {values.shape[1]}, P)"
+        )
+
+
+def check_labels(labels: Tensor, points: Tensor, parts: int) -> None:
+    """Returns nothing; raises ValueError unless labels (B, N) name one of so many parts each."""
+    if labels.shape != points.shape[:2] or labels.dtype != torch.int64:
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; need "
+            f"{tuple(points.shape[:2])}, int64"
+        )
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < parts:
+        raise ValueError(f"labels has entries outside 0..{parts - 1}; need those of parts")
 
 
 def part_vectors(centroids: Tensor, parents: tuple[int, ...], elements: Tensor) -> Tensor:
@@ -52,6 +72,8 @@ def part_vectors(centroids: Tensor, parents: tuple[int, ...], elements: Tensor) 
     torch.Size([2, 3, 60, 9])
     """
     p = len(parents)
+    if centroids.ndim != 3 or centroids.shape[1] != p:
+        raise ValueError(f"centroids has shape {tuple(centroids.shape)}; need (B, {p}, 3)")
     up = [i if q < 0 else q for i, q in enumerate(parents)]
     down = torch.zeros(p, p)
     for i, q in enumerate(parents):
@@ -104,12 +126,7 @@ class PartLift(ExactConstants):
         Raises:
             ValueError: labels do not fit the points, or name a part that is not there.
         """
-        if labels.shape != points.shape[:2]:
-            raise ValueError(
-                f"labels has shape {tuple(labels.shape)}; need {tuple(points.shape[:2])}"
-            )
-        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < parts:
-            raise ValueError(f"labels has entries outside 0..{parts - 1}; need those of parts")
+        check_labels(labels, points, parts)
         one_hot = nn.functional.one_hot(labels, parts).to(points)  # (B, N, P)
         centroids = part_centroids(points, one_hot)
         offset = (points - one_hot @ centroids) / self.unit  # (B, N, 3)

@@ -49,6 +49,8 @@ class Scans(NamedTuple):
         Args:
             g: one rotation (3, 3), or one for each scan (B, 3, 3).
         """
+        if g.shape not in ((3, 3), (len(self.points), 3, 3)):
+            raise ValueError(f"g has shape {tuple(g.shape)}; need (3, 3), or one for each scan")
         g = g.to(self.points).expand(len(self.points), 3, 3)
         return self._replace(
             points=self.points @ g.mT,
@@ -85,6 +87,8 @@ def random_rotations(
     >>> random_rotations(toy_body(), 2, sigma=0.0)[1, 3].diagonal()
     tensor([1., 1., 1.])
     """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n is {n!r}; need an int of at least 1")
     if not (isinstance(sigma, int | float) and 0 <= sigma < torch.inf):
         raise ValueError(f"sigma is {sigma!r}; need a finite number of at least 0")
     if root not in ("upright", "random"):
@@ -135,6 +139,8 @@ def scan(
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n is {n!r}; need an int of at least 1")
+    if not (isinstance(noise, int | float) and 0 <= noise < torch.inf):
+        raise ValueError(f"noise is {noise!r}; need a finite number of at least 0")
     posed, _ = body(beta, rotations)  # checks the shapes
     b = len(beta)
     corner, mix = _surface_points(body, (b, n), generator)
@@ -212,4 +218,6 @@ def closed_form_translation(points: Tensor, vertices: Tensor, faces: Tensor) -> 
     >>> closed_form_translation(square + 5, square, torch.tensor([[0, 1, 2], [0, 2, 3]]))
     tensor([[5., 5., 5.]])
     """
+    if len(points) != len(vertices):
+        raise ValueError(f"vertices has {len(vertices)} bodies; need {len(points)}, as points has")
     return points.mean(1) - surface_centroid(vertices, faces)

@@ -25,7 +25,7 @@ def smpl_body(path: str | Path, n_shape: int = 10) -> Body:
         n_shape: shape coefficients to keep.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it holds fewer shape coefficients.
         ImportError: smplx is not installed.
 
     Source: Loper et al., SMPL: a skinned multi-person linear model, 2015.
@@ -34,6 +34,8 @@ def smpl_body(path: str | Path, n_shape: int = 10) -> Body:
     Traceback (most recent call last):
     ValueError: path is 'no/such/file.pkl'; need an SMPL model file, from smpl.is.tue.mpg.de
     """
+    if isinstance(n_shape, bool) or not isinstance(n_shape, int) or n_shape < 1:
+        raise ValueError(f"n_shape is {n_shape!r}; need an int of at least 1")
     if not Path(path).is_file():
         raise ValueError(f"path is {str(path)!r}; need an SMPL model file, from smpl.is.tue.mpg.de")
     try:
@@ -43,6 +45,8 @@ def smpl_body(path: str | Path, n_shape: int = 10) -> Body:
     model = smplx.SMPL(str(path), num_betas=n_shape)
     template = model.v_template.detach().double()
     modes = model.shapedirs.detach().double()[..., :n_shape].movedim(-1, 0)  # (K, V, 3)
+    if len(modes) < n_shape:
+        raise ValueError(f"n_shape is {n_shape}; need at most {len(modes)}, those in the file")
     regressor = model.J_regressor.detach().double()
     parents = model.parents.tolist()
     return Body(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor.methods.articulated.network import Prediction, mlp
-from equitutor.methods.articulated.parts import part_centroids
+from equitutor.methods.articulated.parts import check_labels, part_centroids
 from equitutor.methods.icosahedral import (
     farthest_points,
     interpolation,
@@ -40,7 +40,11 @@ def weighted_kabsch(points: Tensor, canonical: Tensor, weights: Tensor) -> Tenso
             [ 1,  0,  0],
             [ 0,  0,  1]], dtype=torch.int32)
     """
-    if points.shape != canonical.shape or weights.shape[:2] != points.shape[:2]:
+    if (
+        points.shape != canonical.shape
+        or weights.ndim != 3
+        or weights.shape[:2] != points.shape[:2]
+    ):
         raise ValueError(
             f"canonical has shape {tuple(canonical.shape)} and weights {tuple(weights.shape)}; "
             f"need those of points, {tuple(points.shape)}, and (B, N, P)"
@@ -99,6 +103,8 @@ class TensorField(nn.Module):
                             ("samples", samples), ("neighbors", neighbors)):  # fmt: skip
             check_count(name, value)
         check_count("width", width, 4)
+        if not 0 < radius < float("inf"):
+            raise ValueError(f"radius is {radius!r}; need a finite number above 0")
         if head not in ("vectors", "kabsch"):
             raise ValueError(f"head is {head!r}; need 'vectors' or 'kabsch'")
         from e3nn import o3
@@ -145,6 +151,7 @@ class TensorField(nn.Module):
         logits = self.segment(both)
         parts = logits.detach().softmax(-1)
         if labels is not None:
+            check_labels(labels, points, self.n_parts)
             parts = nn.functional.one_hot(labels, self.n_parts).to(x)
         beta = self.shape(whole)
         if self.head == "kabsch":

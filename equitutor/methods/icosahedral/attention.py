@@ -51,8 +51,10 @@ class GroupAttention(nn.Module):
         """Returns tokens (..., G, dim) of tokens (..., G, dim).
 
         Raises:
-            ValueError: with a bias, the number of tokens is not that of the group.
+            ValueError: another dim; with a bias, the number of tokens is not that of the group.
         """
+        if x.ndim < 2 or x.shape[-1] != self.out.in_features:
+            raise ValueError(f"x has shape {tuple(x.shape)}; need (..., G, {self.out.in_features})")
         if self.bias is not None and x.shape[-2] != self.bias.shape[1]:
             raise ValueError(
                 f"x has {x.shape[-2]} tokens; need {self.bias.shape[1]}, one for each element"

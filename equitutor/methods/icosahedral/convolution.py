@@ -72,9 +72,9 @@ class InterConv(ExactConstants):
             features: (B, N, G, inputs); or (B, N, inputs), invariants to be lifted to the group.
 
         Raises:
-            ValueError: the features do not fit.
+            ValueError: a shape does not fit, or neighbors are no indices of points.
         """
-        k, inputs, outputs = self.weight.shape
+        _, inputs, outputs = self.weight.shape
         g = len(self.where)
         lifted = features.ndim == 4
         want = (*points.shape[:2], *([g] if lifted else []), inputs)
@@ -83,17 +83,48 @@ class InterConv(ExactConstants):
                 f"features has shape {tuple(features.shape)}; need {want}, or without the axis of "
                 f"{g} group elements"
             )
-        b, s = centers.shape[:2]
+        if centers.shape != (len(points), *neighbors.shape[1:2], 3):
+            raise ValueError(
+                f"centers has shape {tuple(centers.shape)} and neighbors {tuple(neighbors.shape)}; "
+                f"need (B, S, 3) and (B, S, k) with B = {len(points)}"
+            )
         kappa = self.kappa(points, centers, neighbors)
-        near = take(features, neighbors).flatten(3)  # (B, S, k, [G] C)
-        mixed = kappa @ near  # (B, S, K, [G] C)
-        weight = self.weight[self.where]  # (G, K, C, C')
+        weight = self.weight[self.where].flatten(1, 2)  # (G, K C, C')
         if not lifted:
-            weight = weight.flatten(1, 2).movedim(0, 1).flatten(1)  # (K C, G C')
-            return (mixed.flatten(2) @ weight).unflatten(2, (g, outputs))
-        mixed = mixed.view(b * s, k, g, inputs).permute(2, 0, 1, 3).reshape(g, b * s, k * inputs)
-        out = torch.bmm(mixed, weight.flatten(1, 2))  # (G, B S, C')
-        return out.movedim(0, 1).unflatten(0, (b, s))
+            mixed = (kappa @ take(features, neighbors)).flatten(2)  # (B, S, K C)
+            weight = weight.movedim(0, 1).flatten(1)  # (K C, G C')
+            return (mixed @ weight).unflatten(2, (g, outputs))
+        if not len(features):
+            return features.new_empty(0, centers.shape[1], g, outputs)
+        # One cloud at a time: what lies between the two sums then stays in the cache.
+        clouds = zip(kappa, neighbors, features, strict=True)
+        return torch.stack([(kernel_sums(*cloud) @ weight).transpose(0, 1) for cloud in clouds])
+
+
+def kernel_sums(kappa: Tensor, neighbors: Tensor, features: Tensor) -> Tensor:
+    """Returns sum_j kappa_m(x_j - x) f(x_j, a) of one cloud, as (G, S, K C).
+
+    A neighbor is near few of the kernel points, so most of kappa is zero and left out.
+
+    Args:
+        kappa: (S, K, k). neighbors: (S, k).
+        features: (N, G, C).
+
+    >>> kappa, near = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[2, 0]])
+    >>> kernel_sums(kappa, near, torch.arange(3.0)[:, None, None]).item()
+    2.0
+    """
+    (s, k, _), (g, c) = kappa.shape, features.shape[1:]
+    on = kappa.detach() != 0
+    count = on.sum(-1).flatten()
+    sums = nn.functional.embedding_bag(
+        neighbors[:, None].expand(kappa.shape)[on],
+        features.flatten(1),
+        count.cumsum(0) - count,
+        mode="sum",
+        per_sample_weights=kappa[on],
+    )
+    return sums.view(s, k, g, c).permute(2, 0, 1, 3).reshape(g, s, k * c)
 
 
 class IntraConv(nn.Module):
@@ -145,9 +176,9 @@ class IntraConv(nn.Module):
 class PointGroupNorm(nn.Module):
     """Instance norm whose statistics run over points and group elements together.
 
-    It commutes with the action, since both permute under it. Statistics for each group element
-    alone would not. Unlike a norm over channels (`nn.LayerNorm`), it lets every part of a body
-    know of every other.
+    It commutes with the action, since both permute under it. Statistics that are stored for each
+    group element, as those of a batch norm are, would not. Unlike a norm over channels
+    (`nn.LayerNorm`), it lets every part of a body know of every other.
 
     Args:
         channels: of the features (B, S, G, C).

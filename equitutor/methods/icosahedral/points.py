@@ -20,11 +20,22 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Returns values[b, index[b, ...]]: (B, N, ...) and (B, ...) make (B, ..., rest).
 
+    Raises:
+        ValueError: index holds no integers, has another B, or has one outside 0 ... N - 1: that
+            would be a value of another cloud.
+
     >>> take(torch.arange(6.0).view(2, 3), torch.tensor([[2], [0]]))
     tensor([[2.],
             [3.]])
     """
     b, n = values.shape[:2]
+    if index.dtype not in (torch.int32, torch.int64) or index.ndim < 1 or len(index) != b:
+        raise ValueError(
+            f"index has dtype {index.dtype} and shape {tuple(index.shape)}; "
+            f"need integers of shape ({b}, ...)"
+        )
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < n:
+        raise ValueError(f"index has entries outside 0..{n - 1}; need those of points")
     offset = torch.arange(b, device=index.device).view(-1, *[1] * (index.ndim - 1)) * n
     rows = values.flatten(0, 1).index_select(0, (index + offset).flatten())
     return rows.unflatten(0, tuple(index.shape))
@@ -79,6 +90,8 @@ def nearest(points: Tensor, centers: Tensor, k: int) -> Tensor:
     check_points("points", points)
     check_points("centers", centers)
     check_count("k", k)
+    if len(points) != len(centers):
+        raise ValueError(f"centers has {len(centers)} clouds; need {len(points)}, as points has")
     apart = distances(centers.detach(), points.detach())
     return apart.topk(min(k, points.shape[1]), largest=False).indices
 

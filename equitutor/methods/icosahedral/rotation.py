@@ -26,9 +26,10 @@ def weighted_rotation_mean(weights: Tensor, elements: Tensor) -> Tensor:
     """
     if elements.ndim != 3 or elements.shape[1:] != (3, 3):
         raise ValueError(f"elements has shape {tuple(elements.shape)}; need (G, 3, 3)")
-    if weights.ndim < 1 or weights.shape[-1] != len(elements):
+    if weights.ndim < 1 or weights.shape[-1] != len(elements) or not weights.is_floating_point():
         raise ValueError(
-            f"weights has shape {tuple(weights.shape)}; need (..., {len(elements)}), one each"
+            f"weights has shape {tuple(weights.shape)} and dtype {weights.dtype}; need "
+            f"(..., {len(elements)}), one each, floating point"
         )
     return (weights @ elements.to(weights).flatten(1)).unflatten(-1, (3, 3))
 
@@ -44,7 +45,7 @@ def project_so3(matrix: Tensor) -> Tensor:
         matrix: (..., 3, 3), floating point, finite.
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape, integers, nan or infinity.
 
     Source: the special orthogonal Procrustes problem; Levinson et al., NeurIPS 2020.
 
@@ -54,6 +55,8 @@ def project_so3(matrix: Tensor) -> Tensor:
             [0., 0., 1.]])
     """
     _check_matrices("matrix", matrix)
+    if not matrix.is_floating_point() or not matrix.isfinite().all():
+        raise ValueError(f"matrix has dtype {matrix.dtype}; need finite floating-point numbers")
     u, _, vt = torch.linalg.svd(matrix)
     sign = torch.linalg.det(u @ vt).sign()
     # Scales the last column of U without a write in place, which autograd would refuse.
@@ -85,9 +88,10 @@ def matrix_loss(matrix: Tensor, rotation: Tensor, present: Tensor | None = None)
     square = (matrix - rotation).square().sum((-2, -1))
     if present is None:
         return square.mean()
-    if present.shape != square.shape:
+    if present.shape != square.shape or present.dtype != torch.bool:
         raise ValueError(
-            f"present has shape {tuple(present.shape)}; need {tuple(square.shape)}, one each"
+            f"present has shape {tuple(present.shape)} and dtype {present.dtype}; need "
+            f"{tuple(square.shape)}, one each, bool"
         )
     return (square * present).sum() / present.sum().clamp(min=1)
 
