@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from equitutor.methods.alias_free import (
     FilteredAct,
+    activations,
     band_limit,
     disc_mask,
     eq_psnr,
@@ -146,6 +147,21 @@ def test_filtered_act_has_a_gradient_and_no_state():
     act = FilteredAct(F.gelu)
     assert torch.autograd.gradcheck(act, noise(1, 1, 4, 4).requires_grad_())
     assert not act.state_dict() and not list(act.parameters())
+
+
+@pytest.mark.parametrize("limit", [1, 700, 4 * 192])
+def test_parts_of_a_batch_give_what_the_whole_batch_gives(limit, monkeypatch):
+    x = noise(5, 3, 4, 4).requires_grad_()  # 192 fine pixels each
+    seen = []
+    act = FilteredAct(lambda x: seen.append(len(x)) or F.gelu(x))
+    whole = act(x)
+    (gradient,) = torch.autograd.grad(whole.square().sum(), x)
+    monkeypatch.setattr(activations, "PART", limit)
+    parts = act(x)
+    assert seen == [5, *{1: [1] * 5, 700: [3, 2], 768: [4, 1]}[limit]]
+    assert_close(parts, whole, atol=1e-12, rtol=0)
+    assert_close(torch.autograd.grad(parts.square().sum(), x)[0], gradient, atol=1e-12, rtol=0)
+    assert relative_error(parts.roll(1, 0), whole) > 0.5  # a part at the place of another shows
 
 
 def test_bad_arguments_are_refused():

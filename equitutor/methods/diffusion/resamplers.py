@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from equitutor.methods.alias_free import (
     AliasFreeDown,
     AliasFreeUp,
+    FilteredAct,
     jinc_lowpass,
     kaiser_lowpass,
     paper_kernel,
@@ -107,10 +108,8 @@ def resampling_pair(name: str, padding: str = "zeros", factor: int = 2) -> nn.Mo
         return nn.ModuleList([nn.AvgPool2d(2), nn.Upsample(scale_factor=2, mode="nearest")])
     if name == "paper3x3":
         return nn.ModuleList([KernelDown(), KernelUp()])
-    filter = {"kaiser": kaiser_lowpass, "jinc": jinc_lowpass, "ideal": lambda: "ideal"}[name]()
-    border = BORDERS[padding]
-    pair = [AliasFreeDown(filter, border, factor), AliasFreeUp(filter, border, factor)]
-    return nn.ModuleList(pair)
+    how = _filter(name), BORDERS[padding], factor
+    return nn.ModuleList([AliasFreeDown(*how), AliasFreeUp(*how)])
 
 
 def filtered(
@@ -125,9 +124,17 @@ def filtered(
     >>> filtered(torch.square, "kaiser")(torch.rand(1, 1, 8, 8)).shape
     torch.Size([1, 1, 8, 8])
     """
-    plain = name in ("maxpool_bilinear", "avg_nearest")
-    down, up = resampling_pair("kaiser" if plain else name, padding, factor)
-    return nn.Sequential(up, _Pointwise(act), down)
+    if name in ("maxpool_bilinear", "avg_nearest"):
+        name = "kaiser"
+    down, up = resampling_pair(name, padding, factor)  # refuses what does not exist
+    if name == "paper3x3":
+        return nn.Sequential(up, _Pointwise(act), down)
+    return FilteredAct(act, factor, _filter(name), BORDERS[padding])
+
+
+def _filter(name: str) -> Tensor | str:
+    """Returns the filter of an alias-free resampler, as `AliasFreeUp` takes it."""
+    return {"kaiser": kaiser_lowpass, "jinc": jinc_lowpass, "ideal": lambda: "ideal"}[name]()
 
 
 class _Pointwise(nn.Module):
