@@ -190,6 +190,14 @@ def test_bad_arguments_are_refused():
         eq_psnr(lambda x: x[..., : x.shape[-1] // 2], lambda x: F.pad(x, (1, 1)), x)
     with pytest.raises(ValueError, match="at least one pixel"):
         eq_psnr(torch.tanh, lambda x: x, x, torch.zeros(4, 4, dtype=torch.bool))
+    for y in (x[:0], x[0], torch.tensor(1.0), [1]):
+        with pytest.raises(ValueError, match="x must be non-empty floating-point maps"):
+            FilteredAct()(y)
+    for n in (0, 2.0, True):
+        with pytest.raises(ValueError, match="n must be an int >= 1"):
+            disc_mask(n)
+    with pytest.raises(ValueError, match="a and b must have one shape"):
+        relative_error(x, x[:, :, :2])
     with pytest.raises(ValueError, match="act must be callable"):
         FilteredAct("gelu")
     with pytest.raises(ValueError, match="factor must be 2 or 4"):

@@ -151,6 +151,15 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="scale must be positive"):
         features(FeatureNet(), torch.rand(1, 1, 8, 8), scale=0)
     x = torch.rand(4, 1, 8, 8)
+    for call, message in [
+        (lambda: FeatureNet(0), "channels must be"),
+        (lambda: FeatureNet(1, True), "classes must be"),
+        (lambda: features(FeatureNet(), x, batch=0), "batch must be"),
+        (lambda: features(FeatureNet(), x[:0]), "x must be non-empty"),
+        (lambda: features(FeatureNet(3), x), "x must have 3 channels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
     for real, made, subset, message in [
         (x[0], x, 2, "real must be"),
         (x, x * 2 - 1, 2, "made must have values"),

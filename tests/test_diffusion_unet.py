@@ -13,6 +13,7 @@ from equitutor.methods.diffusion import (
     KernelDown,
     KernelUp,
     UNet,
+    filtered,
     group_averaged,
     resampling_pair,
     time_code,
@@ -143,6 +144,7 @@ def test_bad_arguments_are_refused():
         (dict(time_dim=7), "time_dim must be even"),
         (dict(act_factor=3), "act_factor must be"),
         (dict(attend_from=-1), "attend_from must be"),
+        (dict(width=6, attend_from=0), "width must be divisible by 4"),
     ]:
         with pytest.raises(ValueError, match=message):
             UNet(**settings)
@@ -152,6 +154,23 @@ def test_bad_arguments_are_refused():
             model(x, T)
     with pytest.raises(ValueError, match="t must have shape"):
         model(images(), torch.tensor([1]))
+    for x in (images()[:0], images().long()):
+        with pytest.raises(ValueError, match="x must be non-empty floating-point"):
+            model(x, T[: len(x)])
+    with pytest.raises(ValueError, match="t must be finite"):
+        model(images(), torch.tensor([0, math.nan]))
+    for dim in (0, 3):
+        with pytest.raises(ValueError, match="dim must be a positive even int"):
+            time_code(T, dim)
+    for name in ("kaiser", "paper3x3"):
+        with pytest.raises(ValueError, match="act must be callable"):
+            filtered("gelu", name)
+    for module in (KernelUp(), KernelDown()):
+        for x in (images()[0], images().long()):
+            with pytest.raises(ValueError, match="x must be non-empty floating-point maps"):
+                module(x)
+    with pytest.raises(ValueError, match="kernel must be finite"):
+        KernelUp(torch.full((3, 3), math.nan))
     with pytest.raises(ValueError, match="factor must be 2 for avg_nearest"):
         resampling_pair("avg_nearest", factor=4)
     with pytest.raises(ValueError, match="kernel must be"):

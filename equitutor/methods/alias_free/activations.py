@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from equitutor.methods.alias_free.arguments import check_maps
 from equitutor.methods.alias_free.resampling import AliasFreeDown, AliasFreeUp
 
 __all__ = ["FilteredAct"]
@@ -57,8 +58,9 @@ class FilteredAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the maps after the filtered function, shape of `x`."""
-        fine = self.up.factor**2 * x[:1].numel()
-        if fine == 0 or fine * len(x) <= PART:
-            return self.down(self.act(self.up(x)))  # refuses what is empty
+        check_maps(x)
+        fine = self.up.factor**2 * x[0].numel()
+        if fine * len(x) <= PART:
+            return self.down(self.act(self.up(x)))
         parts = x.split(max(1, PART // fine))
         return torch.cat([self.down(self.act(self.up(part))) for part in parts])

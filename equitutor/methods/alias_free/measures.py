@@ -121,6 +121,8 @@ def disc_mask(n: int, radius: float = 0.4) -> Tensor:
     [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     """
     check_number(radius, "radius", 0, 1)
+    if type(n) is not int or n < 1:
+        raise ValueError(f"n must be an int >= 1, got {n!r}")
     x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     return x[:, None].square() + x.square() <= (radius * n) ** 2
 
@@ -131,6 +133,8 @@ def relative_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
     >>> relative_error(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]))
     1.0
     """
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have one shape, got {tuple(a.shape)}, {tuple(b.shape)}")
     if mask is not None:
         a, b = a[..., mask], b[..., mask]
     return ((a - b).double().norm() / b.double().norm()).item()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from equitutor.methods.alias_free.arguments import check_maps
+
 __all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "inception_scores", "kid"]
 
 
@@ -26,6 +28,10 @@ class FeatureNet(nn.Module):
 
     def __init__(self, channels: int = 1, classes: int = 10):
         super().__init__()
+        for name, value in (("channels", channels), ("classes", classes)):
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+        self.channels = channels
         self.body = nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
@@ -54,6 +60,12 @@ def features(net: FeatureNet, x: Tensor, scale: float = 1.0, batch: int = 500) -
     """
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale!r}")
+    if type(batch) is not int or batch < 1:
+        raise ValueError(f"batch must be an int >= 1, got {batch!r}")
+    check_maps(x)
+    channels = getattr(net, "channels", x.shape[1])
+    if x.shape[1] != channels:
+        raise ValueError(f"x must have {channels} channels for this net, got {x.shape[1]}")
     return torch.cat([net.features(part).double() for part in x.split(batch)]) / scale
 
 

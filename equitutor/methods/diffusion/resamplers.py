@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from equitutor.methods.alias_free import (
     kaiser_lowpass,
     paper_kernel,
 )
+from equitutor.methods.alias_free.arguments import check_maps
 
 __all__ = ["RESAMPLERS", "KernelDown", "KernelUp", "filtered", "resampling_pair"]
 
@@ -26,10 +28,13 @@ class _Kernel(nn.Module):
         kernel = paper_kernel(2.0) if kernel is None else kernel
         if kernel.ndim != 2 or any(side % 2 == 0 for side in kernel.shape):
             raise ValueError(f"kernel must be (K, K) with odd K, got shape {tuple(kernel.shape)}")
+        if not torch.isfinite(kernel).all():
+            raise ValueError(f"kernel must be finite, got {kernel.flatten().tolist()[:9]}")
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def _each(self, x: Tensor) -> Tensor:
-        """Returns the kernel once for each channel of `x`, (C, 1, K, K)."""
+        """Returns the kernel once for each channel of `x`, (C, 1, K, K); refuses other `x`."""
+        check_maps(x)
         return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 
@@ -124,6 +129,8 @@ def filtered(
     >>> filtered(torch.square, "kaiser")(torch.rand(1, 1, 8, 8)).shape
     torch.Size([1, 1, 8, 8])
     """
+    if not callable(act):
+        raise ValueError(f"act must be callable, got {act!r}")
     if name in ("maxpool_bilinear", "avg_nearest"):
         name = "kaiser"
     down, up = resampling_pair(name, padding, factor)  # refuses what does not exist
