@@ -202,3 +202,22 @@ def test_bad_arguments_are_refused():
         FilteredAct("gelu")
     with pytest.raises(ValueError, match="factor must be 2 or 4"):
         FilteredAct(F.gelu, 8)
+
+
+def test_a_long_way_around_the_torus_is_as_exact_as_a_short_one():
+    x = torch.randn(1, 1, 6, 5)
+    assert torch.equal(ideal_shift(x, (6e7 + 0.5, -5e7)), ideal_shift(x, (0.5, 0.0)))
+
+
+def test_masks_bytes_and_half_precision():
+    x = torch.rand(1, 1, 2, 2)
+    for mask in (torch.tensor([[0, 1], [1, 1]]), torch.ones(2, 3).bool()):  # 0, 1: no mask
+        with pytest.raises(ValueError, match="mask must be bool"):
+            eq_psnr(torch.tanh, torch.exp, x, mask)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            relative_error(x, x, mask)
+    low, high = torch.tensor([1, 4], dtype=torch.uint8), torch.tensor([4, 8], dtype=torch.uint8)
+    assert relative_error(low, high) == pytest.approx(5 / 80**0.5)
+    for move in (lambda x: ideal_shift(x, (1, 0)), lambda x: ideal_rotate(x, 1), band_limit):
+        with pytest.raises(ValueError, match="float32 or float64"):
+            move(x.half())

@@ -283,3 +283,26 @@ def test_bad_arguments_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_one_noise_is_not_used_for_several_images():
+    chain, x = Diffusion(), torch.rand(2, 1, 4, 4)
+    for call, name in [
+        (lambda: chain.estimate(x, 5, x[:1]), "noise"),
+        (lambda: chain.step(x, 5, 3, x[:1], eta=0.0), "noise"),
+        (lambda: chain.step(x, 5, 3, x, fresh=x[:1]), "fresh"),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} must have shape"):
+            call()
+
+
+def test_refused_calls_draw_no_number():
+    chain, generator = Diffusion(), torch.Generator().manual_seed(1)
+    x = torch.rand(1, 1, 4, 4)
+    state, of_all = generator.get_state(), torch.get_rng_state()
+    with pytest.raises(ValueError, match="steps must be"):
+        chain.sample(lambda x, t: x, (1, 1, 4, 4), steps=0, generator=generator)
+    with pytest.raises(ValueError, match="generator must be"):
+        chain.loss(lambda x, t: x, x, None)
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(torch.get_rng_state(), of_all)

@@ -175,3 +175,15 @@ def test_bad_arguments_are_refused():
         resampling_pair("avg_nearest", factor=4)
     with pytest.raises(ValueError, match="kernel must be"):
         KernelUp(torch.ones(2, 2))
+
+
+def test_narrow_networks_may_attend_to_coarse_maps():
+    net = UNet("avg_nearest", width=2, levels=3, attend_from=2)
+    assert net(torch.rand(1, 1, 8, 8), torch.tensor([3])).shape == (1, 1, 8, 8)
+    with pytest.raises(ValueError, match="width must be divisible by 4"):
+        UNet("avg_nearest", width=2, levels=3, attend_from=1)  # the way up is as wide as map 0
+
+
+def test_kernels_that_are_not_square_are_refused():
+    with pytest.raises(ValueError, match="kernel must be"):
+        KernelDown(torch.ones(3, 5))  # would be padded as if it were 5 x 5

@@ -79,8 +79,7 @@ class Diffusion:
         True
         """
         check_maps(x0, "x0")
-        if noise.shape != x0.shape:
-            raise ValueError(f"noise must have shape {tuple(x0.shape)}, got {tuple(noise.shape)}")
+        _check_shape("noise", noise, x0)
         level = self._level(t, x0)
         return level.sqrt() * x0 + (1 - level).sqrt() * noise
 
@@ -96,6 +95,7 @@ class Diffusion:
         """Returns the x_0 that `x` at step t comes from if `noise` is in it, clipped to +-clip."""
         if clip is not None and not clip > 0:
             raise ValueError(f"clip must be positive or None, got {clip!r}")
+        _check_shape("noise", noise, x)
         level = self._level(t, x)
         x0 = (x - (1 - level).sqrt() * noise) / level.sqrt()
         return x0 if clip is None else x0.clamp(-clip, clip)
@@ -103,6 +103,8 @@ class Diffusion:
     def loss(self, model: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Returns the mean squared error of the model's output, a scalar, at random steps."""
         check_maps(x0, "x0")
+        if not isinstance(generator, torch.Generator):  # None would draw from the global one
+            raise ValueError(f"generator must be a torch.Generator, got {generator!r}")
         t = torch.randint(self.steps, (len(x0),), generator=generator)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
         out = _answer(model, self.add_noise(x0, t, noise), t.to(x0.device))
@@ -141,6 +143,8 @@ class Diffusion:
             raise ValueError(f"eta must be in [0, 1], got {eta!r}")
         if eta > 0 and fresh is None and to >= 0:
             raise ValueError("fresh must be noise of x's shape where eta > 0, got None")
+        if eta > 0 and fresh is not None:
+            _check_shape("fresh", fresh, x)
         now, then = self._level(t, x), self._level(to, x)
         x0 = self.estimate(x, t, noise, clip)
         if clip is not None:  # the noise that belongs to the clipped estimate
@@ -213,9 +217,9 @@ class Diffusion:
             raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
         if start is not None:
             check_maps(start, "start")
-        x = torch.randn(shape, generator=generator) if start is None else start
         times = self.times(steps)
         turns = [0.0] * steps if rotate is None else rotate.increments(steps)
+        x = torch.randn(shape, generator=generator) if start is None else start
         total = 0.0
         for t, to, turn in zip(times, times[1:], turns, strict=False):
             noise = self.noise_in(model, x, torch.full((len(x),), t, device=x.device))
@@ -238,3 +242,9 @@ def _answer(model: Denoiser, x: Tensor, t: Tensor) -> Tensor:
     if out.shape != x.shape:
         raise ValueError(f"model must return shape {tuple(x.shape)}, got {tuple(out.shape)}")
     return out
+
+
+def _check_shape(name: str, value: Tensor, x: Tensor) -> None:
+    """Returns nothing; raises ValueError where torch would use one noise for several images."""
+    if value.shape != x.shape:
+        raise ValueError(f"{name} must have shape {tuple(x.shape)}, got {tuple(value.shape)}")

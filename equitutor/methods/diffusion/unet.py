@@ -153,13 +153,16 @@ class UNet(nn.Module):
             raise ValueError(f"act_factor must be 1, 2 or 4, got {act_factor!r}")
         if attend_from is not None and (type(attend_from) is not int or attend_from < 0):
             raise ValueError(f"attend_from must be None or an int >= 0, got {attend_from!r}")
-        if attend_from is not None and width % 4:
-            raise ValueError(f"width must be divisible by 4 for attention, got {width}")
         self.channels, self.levels, self.time_dim = channels, levels, time_dim
         self.down, self.up = resampling_pair(resampler, padding)
         act = nn.GELU() if act_factor == 1 else filtered(F.gelu, resampler, padding, act_factor)
         attends = lambda level: attend_from is not None and level >= attend_from
         c = [width * 2 ** min(level, levels - 1) for level in range(levels + 1)]
+        # width 2 will do where attention sees only coarser maps, of twice the channels or more
+        attended = [c[i] for i in range(1, levels + 1) if attends(i)]
+        attended += [c[i - 1] for i in range(1, levels) if attends(i)] + c[:1] * attends(0)
+        if any(size % 4 for size in attended):
+            raise ValueError(f"width must be divisible by 4 for attention, got {width}")
         self.enter = DoubleConv(channels, c[0], act, padding)
         self.descent = nn.ModuleList(
             _Stage(c[i], c[i + 1], act, padding, time_dim, attends(i + 1)) for i in range(levels)
