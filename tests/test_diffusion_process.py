@@ -260,6 +260,8 @@ def test_bad_arguments_are_refused():
         (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([1.0, 1]), 1.0), "increasing"),
         (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([0.0, 1]), 2.0), "wanted must"),
         (lambda: calibrate(torch.tensor([0.0]), torch.tensor([0.0]), 0.0), "K >= 2"),
+        (lambda: calibrate(torch.tensor([0.0, math.inf]), torch.tensor([0.0, 1]), 0.5), "finite"),
+        (lambda: conjugated(3, 90), "model must be callable"),
         (lambda: EMA(torch.nn.Linear(1, 1), 1.0), "decay must be"),
         (lambda: CHAIN.add_noise(x, True, x), "t must be one integer"),
         (lambda: CHAIN.add_noise(x, torch.tensor([1, 2]), x), "t must be one integer"),
@@ -306,3 +308,16 @@ def test_refused_calls_draw_no_number():
         chain.loss(lambda x, t: x, x, None)
     assert torch.equal(generator.get_state(), state)
     assert torch.equal(torch.get_rng_state(), of_all)
+
+
+def test_an_average_follows_no_model_of_other_shapes():
+    pair = lambda width: torch.nn.Sequential(
+        torch.nn.Linear(2, 2), torch.nn.Linear(width, 2), torch.nn.Linear(2, 2)
+    )
+    average = EMA(pair(2), 0.9)
+    before = [p.clone() for p in average.model.parameters()]
+    for width in (1, 5):  # the first would be broadcast, the second would stop halfway
+        with pytest.raises(ValueError, match="model must have the shapes"):
+            average.update(pair(width))
+    assert average.updates == 0
+    assert all(map(torch.equal, before, average.model.parameters()))

@@ -80,6 +80,8 @@ def conjugated(
     """
     if isinstance(angle, bool) or not math.isfinite(angle):
         raise ValueError(f"angle must be a finite number of degrees, got {angle!r}")
+    if not callable(model):
+        raise ValueError(f"model must be callable, got {model!r}")
     return lambda x, t: rotate(model(rotate(x, -angle), t), angle)
 
 
@@ -177,6 +179,8 @@ def calibrate(asked: Tensor, realized: Tensor, wanted: float) -> float:
             f"asked and realized must be (K,), K >= 2, got {tuple(asked.shape)} and "
             f"{tuple(realized.shape)}"
         )
+    if not asked.isfinite().all() or not realized.isfinite().all():
+        raise ValueError("asked and realized must be finite, got NaN or infinity")
     if not ((asked.diff() > 0).all() and (realized.diff() > 0).all()):
         raise ValueError("asked and realized must both be strictly increasing")
     if not realized[0] <= wanted <= realized[-1]:
