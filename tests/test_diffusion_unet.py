@@ -40,6 +40,9 @@ def test_the_papers_network_has_the_papers_number_of_parameters(channels, expect
     with torch.device("meta"):
         model = UNet("maxpool_bilinear", channels, 32, 3, time_dim=256, attend_from=0)
     assert count(model) == expected
+    with torch.device("meta"):  # no number is looked at while the paper's kernel is put in
+        model = UNet("paper3x3", channels, 32, 3, 2, time_dim=256, attend_from=0)
+    assert count(model) == expected
 
 
 def test_all_variants_have_the_same_parameters():

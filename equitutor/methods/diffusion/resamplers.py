@@ -25,10 +25,11 @@ BORDERS = {"zeros": "zero", "circular": "circular", "replicate": "reflect"}  # c
 class _Kernel(nn.Module):
     def __init__(self, kernel: Tensor | None = None):
         super().__init__()
-        kernel = paper_kernel(2.0) if kernel is None else kernel
-        if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or len(kernel) % 2 == 0:
+        if kernel is None:
+            kernel = paper_kernel(2.0)
+        elif kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or len(kernel) % 2 == 0:
             raise ValueError(f"kernel must be (K, K) with odd K, got shape {tuple(kernel.shape)}")
-        if not torch.isfinite(kernel).all():
+        elif not torch.isfinite(kernel).all():
             raise ValueError(f"kernel must be finite, got {kernel.flatten().tolist()[:9]}")
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
