@@ -115,6 +115,9 @@ def test_bad_numbers_are_refused(value):
 def test_other_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="window must be 'radial' or 'outer', got 'square'"):
         jinc_lowpass(window="square")
+    for angles in (0, 1.0, True):
+        with pytest.raises(ValueError, match="angles must be an int >= 1"):
+            isotropy(kaiser_lowpass(), 0.3, angles)
     for h in (torch.ones(2, 3), torch.ones(2, 2, 2), 3):
         with pytest.raises(ValueError, match="h must be a filter"):
             polyphase_sums(h)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from equitutor.methods.alias_free import (
     FilteredAct,
+    activations,
     band_limit,
     disc_mask,
     eq_psnr,
@@ -132,6 +133,7 @@ def test_smooth_functions_come_close_and_kinks_do_not():
     assert commuting_error(F.gelu) > 0.3
     assert ideal(F.gelu, 2) < 0.015
     assert ideal(F.gelu, 4) < 1e-4
+    assert ideal(FilteredAct(F.gelu, 2, "ideal", "circular"), 4) < 1e-9  # eight times the rate
     assert 0.02 < ideal(torch.relu, 2) < 0.06
     assert ideal(torch.relu, 4) > 1e-3
     assert commuting_error(FilteredAct(boundary="circular")) < 0.16
@@ -144,8 +146,26 @@ def test_half_a_pixel_is_no_test():
 
 def test_filtered_act_has_a_gradient_and_no_state():
     act = FilteredAct(F.gelu)
-    assert torch.autograd.gradcheck(act, noise(1, 1, 4, 4).requires_grad_())
+    x = noise(1, 1, 4, 4).requires_grad_()
+    assert torch.autograd.gradcheck(act, x)
+    twin = lambda x: act((x + x.detach()) / 2)  # half of the image passes without a gradient
+    assert not torch.autograd.gradcheck(twin, x, raise_exception=False)
     assert not act.state_dict() and not list(act.parameters())
+
+
+@pytest.mark.parametrize("limit", [1, 700, 4 * 192])
+def test_parts_of_a_batch_give_what_the_whole_batch_gives(limit, monkeypatch):
+    x = noise(5, 3, 4, 4).requires_grad_()  # 192 fine pixels each
+    seen = []
+    act = FilteredAct(lambda x: seen.append(len(x)) or F.gelu(x))
+    whole = act(x)
+    (gradient,) = torch.autograd.grad(whole.square().sum(), x)
+    monkeypatch.setattr(activations, "PART", limit)
+    parts = act(x)
+    assert seen == [5, *{1: [1] * 5, 700: [3, 2], 768: [4, 1]}[limit]]
+    assert_close(parts, whole, atol=1e-12, rtol=0)
+    assert_close(torch.autograd.grad(parts.square().sum(), x)[0], gradient, atol=1e-12, rtol=0)
+    assert relative_error(parts.roll(1, 0), whole) > 0.5  # a part at the place of another shows
 
 
 def test_bad_arguments_are_refused():
@@ -170,7 +190,34 @@ def test_bad_arguments_are_refused():
         eq_psnr(lambda x: x[..., : x.shape[-1] // 2], lambda x: F.pad(x, (1, 1)), x)
     with pytest.raises(ValueError, match="at least one pixel"):
         eq_psnr(torch.tanh, lambda x: x, x, torch.zeros(4, 4, dtype=torch.bool))
+    for y in (x[:0], x[0], torch.tensor(1.0), [1]):
+        with pytest.raises(ValueError, match="x must be non-empty floating-point maps"):
+            FilteredAct()(y)
+    for n in (0, 2.0, True):
+        with pytest.raises(ValueError, match="n must be an int >= 1"):
+            disc_mask(n)
+    with pytest.raises(ValueError, match="a and b must have one shape"):
+        relative_error(x, x[:, :, :2])
     with pytest.raises(ValueError, match="act must be callable"):
         FilteredAct("gelu")
     with pytest.raises(ValueError, match="factor must be 2 or 4"):
         FilteredAct(F.gelu, 8)
+
+
+def test_a_long_way_around_the_torus_is_as_exact_as_a_short_one():
+    x = torch.randn(1, 1, 6, 5)
+    assert torch.equal(ideal_shift(x, (6e7 + 0.5, -5e7)), ideal_shift(x, (0.5, 0.0)))
+
+
+def test_masks_bytes_and_half_precision():
+    x = torch.rand(1, 1, 2, 2)
+    for mask in (torch.tensor([[0, 1], [1, 1]]), torch.ones(2, 3).bool()):  # 0, 1: no mask
+        with pytest.raises(ValueError, match="mask must be bool"):
+            eq_psnr(torch.tanh, torch.exp, x, mask)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            relative_error(x, x, mask)
+    low, high = torch.tensor([1, 4], dtype=torch.uint8), torch.tensor([4, 8], dtype=torch.uint8)
+    assert relative_error(low, high) == pytest.approx(5 / 80**0.5)
+    for move in (lambda x: ideal_shift(x, (1, 0)), lambda x: ideal_rotate(x, 1), band_limit):
+        with pytest.raises(ValueError, match="float32 or float64"):
+            move(x.half())

@@ -151,8 +151,28 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="scale must be positive"):
         features(FeatureNet(), torch.rand(1, 1, 8, 8), scale=0)
     x = torch.rand(4, 1, 8, 8)
+    for call, message in [
+        (lambda: FeatureNet(0), "channels must be"),
+        (lambda: FeatureNet(1, True), "classes must be"),
+        (lambda: features(FeatureNet(), x, batch=0), "batch must be"),
+        (lambda: features(FeatureNet(), x[:0]), "x must be non-empty"),
+        (lambda: features(FeatureNet(3), x), "x must have 3 channels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    for statistic, first, seed, message in [
+        ("fid", a, 0, "statistic must be callable"),
+        (fid, a[:0], 0, "a and b must hold samples, got 0 and 5"),
+        (fid, a, 0.5, "seed must be an int"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            bootstrap_interval(statistic, first, a, seed=seed)
+    with pytest.raises(ValueError, match="batch must be"):
+        inception_scores(x, x, 2, batch=0)
     for real, made, subset, message in [
         (x[0], x, 2, "real must be"),
+        (x[:0], x, 2, "real must be non-empty"),
+        (x[:, :1].expand(-1, 2, -1, -1), x, 2, r"real must be \(N, 1 or 3"),
         (x, x * 2 - 1, 2, "made must have values"),
         (x, x, 5, "subset must be"),
         (x, x, True, "subset must be"),

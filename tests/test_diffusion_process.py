@@ -246,8 +246,8 @@ def test_bad_arguments_are_refused():
         (lambda: Diffusion(steps=True), "steps must be"),
         (lambda: Diffusion(predict="x0"), "predict must be"),
         (lambda: CHAIN.times(101), "steps must be"),
-        (lambda: CHAIN.add_noise(x, 100, x), "t must be integers"),
-        (lambda: CHAIN.add_noise(x, torch.tensor(0.5), x), "t must be integers"),
+        (lambda: CHAIN.add_noise(x, 100, x), "t must be one integer"),
+        (lambda: CHAIN.add_noise(x, torch.tensor(0.5), x), "t must be one integer"),
         (lambda: CHAIN.step(x, 5, 5, x), "to must be"),
         (lambda: CHAIN.step(x, 5, 3, x, eta=2), "eta must be"),
         (lambda: CHAIN.step(x, 5, 3, x), "fresh must be"),
@@ -260,7 +260,64 @@ def test_bad_arguments_are_refused():
         (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([1.0, 1]), 1.0), "increasing"),
         (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([0.0, 1]), 2.0), "wanted must"),
         (lambda: calibrate(torch.tensor([0.0]), torch.tensor([0.0]), 0.0), "K >= 2"),
+        (lambda: calibrate(torch.tensor([0.0, math.inf]), torch.tensor([0.0, 1]), 0.5), "finite"),
+        (lambda: conjugated(3, 90), "model must be callable"),
         (lambda: EMA(torch.nn.Linear(1, 1), 1.0), "decay must be"),
+        (lambda: CHAIN.add_noise(x, True, x), "t must be one integer"),
+        (lambda: CHAIN.add_noise(x, torch.tensor([1, 2]), x), "t must be one integer"),
+        (lambda: CHAIN.add_noise(x, 5, noise(2, 1, 4, 4)), "noise must have shape"),
+        (lambda: CHAIN.add_noise(x.long(), 5, x), "x0 must be non-empty floating-point"),
+        (lambda: CHAIN.step(x, 5, True, x, eta=0), "to must be"),
+        (lambda: CHAIN.step(x, 5, 3, x, eta=0, clip=0), "clip must be positive"),
+        (lambda: CHAIN.loss(gaussian(), x[:0], torch.Generator()), "x0 must be non-empty"),
+        (lambda: CHAIN.loss(lambda x, t: x[..., :1], x, torch.Generator()), "model must return"),
+        (lambda: CHAIN.sample(lambda x, t: x[:, :, :1], x.shape, 5), "model must return"),
+        (lambda: CHAIN.sample(gaussian(), (1, 4, 4), 5), "shape must be four ints"),
+        (lambda: CHAIN.sample(gaussian(), (1, 1, -4, 4), 5), "shape must be four ints"),
+        (lambda: CHAIN.sample(gaussian(), x.shape, 5, start=x.long()), "start must be non-empty"),
+        (lambda: RotationPlan(10).increments(0), "steps must be"),
+        (lambda: conjugated(gaussian(), math.nan), "angle must be"),
+        (lambda: group_averaged(3), "model must be callable"),
+        (lambda: group_averaged(gaussian())(x[..., :2], torch.tensor([5])), "x must be square"),
+        (lambda: realized_angles(x[..., :2], x[..., :2]), "reference must be square"),
+        (lambda: realized_angles(x, math.nan * x), "turned must be square and finite"),
+        (lambda: border_level(x[0]), "x must be non-empty floating-point maps"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_one_noise_is_not_used_for_several_images():
+    chain, x = Diffusion(), torch.rand(2, 1, 4, 4)
+    for call, name in [
+        (lambda: chain.estimate(x, 5, x[:1]), "noise"),
+        (lambda: chain.step(x, 5, 3, x[:1], eta=0.0), "noise"),
+        (lambda: chain.step(x, 5, 3, x, fresh=x[:1]), "fresh"),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} must have shape"):
+            call()
+
+
+def test_refused_calls_draw_no_number():
+    chain, generator = Diffusion(), torch.Generator().manual_seed(1)
+    x = torch.rand(1, 1, 4, 4)
+    state, of_all = generator.get_state(), torch.get_rng_state()
+    with pytest.raises(ValueError, match="steps must be"):
+        chain.sample(lambda x, t: x, (1, 1, 4, 4), steps=0, generator=generator)
+    with pytest.raises(ValueError, match="generator must be"):
+        chain.loss(lambda x, t: x, x, None)
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(torch.get_rng_state(), of_all)
+
+
+def test_an_average_follows_no_model_of_other_shapes():
+    pair = lambda width: torch.nn.Sequential(
+        torch.nn.Linear(2, 2), torch.nn.Linear(width, 2), torch.nn.Linear(2, 2)
+    )
+    average = EMA(pair(2), 0.9)
+    before = [p.clone() for p in average.model.parameters()]
+    for width in (1, 5):  # the first would be broadcast, the second would stop halfway
+        with pytest.raises(ValueError, match="model must have the shapes"):
+            average.update(pair(width))
+    assert average.updates == 0
+    assert all(map(torch.equal, before, average.model.parameters()))

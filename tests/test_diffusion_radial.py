@@ -90,5 +90,7 @@ def test_bad_arguments_are_refused():
     for kernel in (torch.ones(5, 5), torch.ones(3), torch.ones(2, 3, 1)):
         with pytest.raises(ValueError, match=r"kernel must be \(..., 3, 3\)"):
             RadialKernel()(kernel)
+    with pytest.raises(ValueError, match="of floating-point numbers"):
+        RadialKernel()(torch.ones(3, 3, dtype=torch.long))
     with pytest.raises(ValueError, match="at least one 3 x 3 convolution"):
         radial_convolutions(nn.Conv2d(1, 1, 1))

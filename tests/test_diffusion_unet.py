@@ -13,6 +13,7 @@ from equitutor.methods.diffusion import (
     KernelDown,
     KernelUp,
     UNet,
+    filtered,
     group_averaged,
     resampling_pair,
     time_code,
@@ -38,6 +39,9 @@ def count(model):
 def test_the_papers_network_has_the_papers_number_of_parameters(channels, expected):
     with torch.device("meta"):
         model = UNet("maxpool_bilinear", channels, 32, 3, time_dim=256, attend_from=0)
+    assert count(model) == expected
+    with torch.device("meta"):  # no number is looked at while the paper's kernel is put in
+        model = UNet("paper3x3", channels, 32, 3, 2, time_dim=256, attend_from=0)
     assert count(model) == expected
 
 
@@ -143,6 +147,7 @@ def test_bad_arguments_are_refused():
         (dict(time_dim=7), "time_dim must be even"),
         (dict(act_factor=3), "act_factor must be"),
         (dict(attend_from=-1), "attend_from must be"),
+        (dict(width=6, attend_from=0), "width must be divisible by 4"),
     ]:
         with pytest.raises(ValueError, match=message):
             UNet(**settings)
@@ -152,7 +157,36 @@ def test_bad_arguments_are_refused():
             model(x, T)
     with pytest.raises(ValueError, match="t must have shape"):
         model(images(), torch.tensor([1]))
+    for x in (images()[:0], images().long()):
+        with pytest.raises(ValueError, match="x must be non-empty floating-point"):
+            model(x, T[: len(x)])
+    with pytest.raises(ValueError, match="t must be finite"):
+        model(images(), torch.tensor([0, math.nan]))
+    for dim in (0, 3):
+        with pytest.raises(ValueError, match="dim must be a positive even int"):
+            time_code(T, dim)
+    for name in ("kaiser", "paper3x3"):
+        with pytest.raises(ValueError, match="act must be callable"):
+            filtered("gelu", name)
+    for module in (KernelUp(), KernelDown()):
+        for x in (images()[0], images().long()):
+            with pytest.raises(ValueError, match="x must be non-empty floating-point maps"):
+                module(x)
+    with pytest.raises(ValueError, match="kernel must be finite"):
+        KernelUp(torch.full((3, 3), math.nan))
     with pytest.raises(ValueError, match="factor must be 2 for avg_nearest"):
         resampling_pair("avg_nearest", factor=4)
     with pytest.raises(ValueError, match="kernel must be"):
         KernelUp(torch.ones(2, 2))
+
+
+def test_narrow_networks_may_attend_to_coarse_maps():
+    net = UNet("avg_nearest", width=2, levels=3, attend_from=2)
+    assert net(torch.rand(1, 1, 8, 8), torch.tensor([3])).shape == (1, 1, 8, 8)
+    with pytest.raises(ValueError, match="width must be divisible by 4"):
+        UNet("avg_nearest", width=2, levels=3, attend_from=1)  # the way up is as wide as map 0
+
+
+def test_kernels_that_are_not_square_are_refused():
+    with pytest.raises(ValueError, match="kernel must be"):
+        KernelDown(torch.ones(3, 5))  # would be padded as if it were 5 x 5

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from equitutor.explorers.networks import MAX_BYTES, write_atomically
-from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp
+from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp, FilteredAct
 from equitutor.methods.diffusion import UNet
 
 __all__ = ["load_denoiser", "page_denoiser", "rounded", "save_denoiser"]
@@ -134,11 +134,11 @@ def page_denoiser(model: UNet, side: int) -> dict:
         raise ValueError(f"side must be a multiple of {2**plain.levels}, got {side!r}")
     sizes = [side // 2**k for k in range(plain.levels + 1)]
     act = {}
-    if not isinstance(plain.enter.act, nn.GELU):
-        up, _, down = plain.enter.act
-        if getattr(up, "factor", None) != 2:
+    layer = plain.enter.act
+    if not isinstance(layer, nn.GELU):
+        if not isinstance(layer, FilteredAct) or layer.up.factor != 2:
             raise ValueError("model must have plain activations, or filtered ones of factor 2")
-        act = {n: {"up": _terms(up, n), "down": _terms(down, 2 * n)} for n in sizes}
+        act = {n: {"up": _terms(layer.up, n), "down": _terms(layer.down, 2 * n)} for n in sizes}
     pool = isinstance(plain.down, nn.MaxPool2d)
     config = {
         "side": side,

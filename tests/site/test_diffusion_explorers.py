@@ -171,10 +171,11 @@ def test_the_dial_turns_by_keyboard_and_by_hand(show):
     page = show(dial())
     dial_part = part(page, "dial")
     dial_part.focus()
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowLeft")
-    expect(part(page, "asked")).to_have_text("+5°")
-    assert dial_part.get_attribute("aria-valuenow") == "5"
+    for key, angle in (("Home", "−180"), ("End", "+180"), ("ArrowRight", "+175")):
+        page.keyboard.press(key)
+        expect(part(page, "asked")).to_have_text(f"{angle}°")
+    assert dial_part.get_attribute("aria-valuenow") == "175"
+    assert dial_part.get_attribute("aria-valuetext") == "asked 175 degrees"
     box = dial_part.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(middle[0], middle[1] - 0.3 * box["height"])

@@ -26,13 +26,13 @@ function mount(root, data, onChange) {
     choice("process", "Turn during", PROCESSES.map((p) => p.name)) +
     "</div>" + thumbs(images, "Start noise") +
     '<div class="et-dial-stage"><div class="et-panel">' +
-    '<svg class="et-dial" viewBox="-8 0 136 120" tabindex="0" role="slider" data-et="dial" ' +
+    '<svg class="et-dial" viewBox="-16 -8 152 136" tabindex="0" role="slider" data-et="dial" ' +
     'aria-label="asked angle in degrees" aria-valuemin="-180" aria-valuemax="180">' +
     '<circle class="et-ring" cx="60" cy="60" r="46"></circle>' +
     Array.from({ length: 12 }, (_, k) =>
       `<line class="et-tick" x1="60" y1="14" x2="60" y2="19" transform="rotate(${30 * k} 60 60)"></line>`)
       .join("") +
-    [[60, 10, "0"], [8, 63, "90"], [60, 118, "180"], [112, 63, "−90"]].map(([x, y, t]) =>
+    [[60, 4, "0"], [-4, 63, "90"], [60, 124, "180"], [124, 63, "−90"]].map(([x, y, t]) =>
       `<text x="${x}" y="${y}">${t}</text>`).join("") +
     hand("et-realized", 26) + hand("et-asked", 42) +
     '<circle class="et-knob" data-et="knob" cx="60" cy="18" r="6"></circle></svg>' +
@@ -43,7 +43,7 @@ function mount(root, data, onChange) {
     '</div><div><div class="et-panels et-dial-panels">' +
     panel("still", "without turning", "from the same noise") +
     panel("now", "on the way", '<span data-et="when"></span>') +
-    panel("made", "finished", "turned while it was made") +
+    panel("made", "finished", '<span data-et="how"></span>') +
     '</div><div class="et-sliders" style="grid-template-columns:minmax(0,1fr)">' +
     slider("step", "step of the chain", 0, steps, 1) +
     '</div></div></div><p class="et-live" aria-live="polite" data-et="live"></p></div>';
@@ -77,10 +77,11 @@ function mount(root, data, onChange) {
   function paintStep() {
     const { trace } = turned;
     const x = state.step ? trace[state.step - 1] : noise();
-    drawMap(part("now"), x, n, -2, 2);
+    const done = state.step === steps; // finished images are shown on the scale of images
+    drawMap(part("now"), x, n, done ? -1 : -2, done ? 1 : 2);
     part("step").value = state.step;
     write("step-text", `${String(state.step).padStart(2)} of ${steps}`);
-    write("when", state.step === 0 ? "pure noise" : state.step === steps ? "finished" : `after step ${state.step}`);
+    write("when", state.step === 0 ? "pure noise" : done ? "finished" : `after step ${state.step}`);
   }
   const place = (name, angle) => part(name).setAttribute("transform", `rotate(${-angle} 60 60)`);
   function paintAngle() {
@@ -88,6 +89,7 @@ function mount(root, data, onChange) {
     write("angle-text", signed(state.angle, 0));
     write("asked", `${signed(state.angle, 0)}°`);
     part("dial").setAttribute("aria-valuenow", state.angle);
+    part("dial").setAttribute("aria-valuetext", `asked ${state.angle} degrees`);
     place("et-asked", state.angle);
     place("knob", state.angle);
   }
@@ -98,6 +100,7 @@ function mount(root, data, onChange) {
     place("et-realized", turned.angle);
     write("realized", `${signed(turned.angle, 0)}°`);
     write("alike", turned.alike.toFixed(2));
+    write("how", state.process < 3 ? "turned while it was made" : "turned when it was finished");
     part("network").value = state.network;
     part("process").value = state.process;
     root.querySelectorAll(".et-thumb").forEach((thumb, k) =>
@@ -138,7 +141,7 @@ function mount(root, data, onChange) {
     dial.addEventListener(end, () => (dragging = false));
   dial.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: 5, ArrowUp: 5, ArrowRight: -5, ArrowDown: -5, PageUp: 30, PageDown: -30 };
-    if (event.key === "Home") change({ angle: 0 });
+    if (event.key === "Home" || event.key === "End") change({ angle: event.key === "Home" ? -180 : 180 });
     else if (event.key in step) change({ angle: wrap(state.angle + step[event.key]) });
     else return;
     event.preventDefault();

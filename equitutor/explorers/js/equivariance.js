@@ -28,9 +28,9 @@ function mount(root, data, onChange) {
     slider("dy", "shift down (px)", -8, 8, 0.01) +
     slider("angle", "angle (°)", -180, 180, 1) +
     '</div><div class="et-bar">' +
-    ["a third of a pixel", "4 pixels", "30°", "90°", "nothing"].map((text, k) =>
+    ["(0.37, 0.21) pixels", "(4, −4) pixels", "30°", "90°", "nothing"].map((text, k) =>
       `<button type="button" class="et-button" data-et="preset-${k}">${text}</button>`).join("") +
-    '</div><p class="et-head">How well each network follows this move (dB, longer is better)</p>' +
+    '</div><p class="et-head">How well each network follows this move (dB, longer is better; a full bar is 150)</p>' +
     '<div class="et-scale">' +
     names.map((name, k) => `<div class="et-row" data-et="row-${k}"><span>${name}</span>` +
       `<span class="et-track"><span class="et-fill" style="display:block"></span></span>` +

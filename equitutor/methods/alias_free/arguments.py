@@ -35,8 +35,6 @@ def check_maps(x: Tensor, name: str = "x") -> None:
 
     >>> import torch; check_maps(torch.zeros(1, 1, 4, 4))
     """
-    if x.ndim != 4 or x.numel() == 0 or not x.is_floating_point():
-        raise ValueError(
-            f"{name} must be non-empty floating-point maps (B, C, H, W), "
-            f"got shape {tuple(x.shape)} of {x.dtype}"
-        )
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.numel() or not x.is_floating_point():
+        got = f"shape {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else repr(x)[:80]
+        raise ValueError(f"{name} must be non-empty floating-point maps (B, C, H, W), got {got}")

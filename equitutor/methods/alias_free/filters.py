@@ -201,6 +201,8 @@ def isotropy(h: Tensor, frequency: float, angles: int = 90) -> tuple[float, floa
     True
     """
     check_number(frequency, "frequency", 0, 0.5)
+    if type(angles) is not int or angles < 1:
+        raise ValueError(f"angles must be an int >= 1, got {angles!r}")
     phi = torch.arange(angles, dtype=torch.float64) * math.pi / angles
     values = gain(h, frequency * phi.cos(), frequency * phi.sin())
     return values.min().item(), values.max().item()

@@ -35,7 +35,8 @@ def ideal_shift(x: Tensor, shift: tuple[float, float], keep_nyquist: bool = Fals
     if not isinstance(shift, tuple | list) or len(shift) != 2:
         raise ValueError(f"shift must be two numbers (down, right), got {shift!r}")
     for axis, s in zip((-2, -1), shift, strict=True):
-        x = _slide(x, x.new_tensor(check_number(s, "shift")), axis, keep_nyquist)
+        s = math.fmod(check_number(s, "shift"), x.shape[axis])  # long ways lose digits in float32
+        x = _slide(x, x.new_tensor(s), axis, keep_nyquist)
     return x
 
 
@@ -81,6 +82,7 @@ def ideal_rotate(x: Tensor, angle: float, keep_nyquist: bool = True) -> Tensor:
 
 def _slide(x: Tensor, shift: Tensor, axis: int, keep_nyquist: bool) -> Tensor:
     """Returns `x` moved along `axis` by `shift`, which broadcasts against the other axis."""
+    _check_precision(x)
     n = x.shape[axis]
     k = torch.arange(n // 2 + 1, dtype=x.dtype, device=x.device)
     k = k[:, None] if axis == -2 else k
@@ -108,6 +110,7 @@ def band_limit(x: Tensor, radius: float = 0.99) -> Tensor:
     """
     check_maps(x)
     check_number(radius, "radius", 1e-6, 1.5)
+    _check_precision(x)
     f_y = torch.fft.fftfreq(x.shape[-2], dtype=x.dtype, device=x.device)[:, None]
     f_x = torch.fft.fftfreq(x.shape[-1], dtype=x.dtype, device=x.device)
     keep = f_y.square() + f_x.square() <= (0.5 * radius) ** 2
@@ -121,6 +124,8 @@ def disc_mask(n: int, radius: float = 0.4) -> Tensor:
     [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     """
     check_number(radius, "radius", 0, 1)
+    if type(n) is not int or n < 1:
+        raise ValueError(f"n must be an int >= 1, got {n!r}")
     x = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     return x[:, None].square() + x.square() <= (radius * n) ** 2
 
@@ -131,7 +136,12 @@ def relative_error(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
     >>> relative_error(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]))
     1.0
     """
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have one shape, got {tuple(a.shape)}, {tuple(b.shape)}")
+    if not a.is_floating_point() and not b.is_floating_point():
+        a, b = a.double(), b.double()  # a difference of bytes would wrap around
     if mask is not None:
+        _check_mask(mask, a)
         a, b = a[..., mask], b[..., mask]
     return ((a - b).double().norm() / b.double().norm()).item()
 
@@ -168,8 +178,22 @@ def eq_psnr(
         raise ValueError(f"f must keep shapes, got {tuple(a.shape)} and {tuple(b.shape)}")
     error = (a - b).double().square()
     if mask is not None:
+        _check_mask(mask, error)
         error = error[..., mask.to(error.device)]
     if error.numel() == 0:
         raise ValueError("mask must leave at least one pixel")
     error = error.mean().item()
     return math.inf if error == 0 else 10 * math.log10(4 / error)
+
+
+def _check_mask(mask: Tensor, x: Tensor) -> None:
+    if mask.dtype != torch.bool or mask.shape != x.shape[x.ndim - mask.ndim :]:
+        raise ValueError(
+            f"mask must be bool, of the last axes of {tuple(x.shape)}, "
+            f"got shape {tuple(mask.shape)} of {mask.dtype}"
+        )
+
+
+def _check_precision(x: Tensor) -> None:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64 for a Fourier transform, got {x.dtype}")

@@ -113,18 +113,18 @@ class _Resampler(nn.Module):
             matrix = self.matrices(n)
             if left and self.terms is not None:
                 matrix = self.terms[1].view(-1, 1, 1) * matrix
-            # In four dimensions a product from the left is a batch of small ones, the faster way.
-            matrix = matrix[:, None, None] if left else matrix.mT.contiguous()
-            self._cache[key] = matrix.to(x)
+            self._cache[key] = (matrix if left else matrix.mT.contiguous()).to(x)
         return self._cache[key]
 
     def _dense(self, x: Tensor) -> Tensor:
-        left = self._cached(x.shape[-2], True, x)
-        right = self._cached(x.shape[-1], False, x)
-        y = left[0] @ (x @ right[0])
-        for a, b in zip(left[1:], right[1:], strict=True):
-            y = y + a @ (x @ b)
-        return y
+        """Returns the result of two products: one of all rows at once, one for each map."""
+        (b, c, height, width), y = x.shape, None
+        rights = self._cached(width, False, x)
+        for left, right in zip(self._cached(height, True, x), rights, strict=True):
+            rows = (x.reshape(-1, width) @ right).view(b * c, height, -1)
+            left = left.expand(b * c, -1, -1)
+            y = torch.bmm(left, rows) if y is None else torch.baddbmm(y, left, rows)
+        return y.view(b, c, *y.shape[1:])
 
     def _whole(self, x: Tensor) -> Tensor:
         """Returns the result of one product with the Kronecker product of both axes."""

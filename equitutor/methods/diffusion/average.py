@@ -32,7 +32,17 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average one step towards the weights of `model`."""
+        """Moves the average one step towards the weights of `model`.
+
+        Raises:
+            ValueError: `model` has other shapes, which would be broadcast, or stop it halfway.
+        """
+        shapes = lambda net: [tuple(v.shape) for v in (*net.parameters(), *net.buffers())]
+        if shapes(model) != shapes(self.model):
+            raise ValueError(
+                f"model must have the shapes of the one that is followed, {shapes(self.model)}, "
+                f"got {shapes(model)}"
+            )
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for mean, value in zip(self.model.parameters(), model.parameters(), strict=True):

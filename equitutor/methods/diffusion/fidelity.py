@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from equitutor.methods.alias_free.arguments import check_maps
+
 __all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "inception_scores", "kid"]
 
 
@@ -26,6 +28,10 @@ class FeatureNet(nn.Module):
 
     def __init__(self, channels: int = 1, classes: int = 10):
         super().__init__()
+        for name, value in (("channels", channels), ("classes", classes)):
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+        self.channels = channels
         self.body = nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
@@ -54,6 +60,12 @@ def features(net: FeatureNet, x: Tensor, scale: float = 1.0, batch: int = 500) -
     """
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale!r}")
+    if type(batch) is not int or batch < 1:
+        raise ValueError(f"batch must be an int >= 1, got {batch!r}")
+    check_maps(x)
+    channels = getattr(net, "channels", x.shape[1])
+    if x.shape[1] != channels:
+        raise ValueError(f"x must have {channels} channels for this net, got {x.shape[1]}")
     return torch.cat([net.features(part).double() for part in x.split(batch)]) / scale
 
 
@@ -138,6 +150,12 @@ def bootstrap_interval(
         raise ValueError(f"repeats must be an int >= 2, got {repeats!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level!r}")
+    if not callable(statistic):
+        raise ValueError(f"statistic must be callable, got {statistic!r}")
+    if type(seed) is not int:
+        raise ValueError(f"seed must be an int, got {seed!r}")
+    if not (len(a) and len(b)):
+        raise ValueError(f"a and b must hold samples, got {len(a)} and {len(b)}")
     generator = torch.Generator().manual_seed(seed)
     draw = lambda x: x[torch.randint(len(x), (len(x),), generator=generator)]
     values = torch.tensor([statistic(draw(a), draw(b)) for _ in range(repeats)]).double()
@@ -169,8 +187,11 @@ def inception_scores(
     Traceback (most recent call last):
     ValueError: subset must be an int in 2 ... 4, got 9
     """
+    if type(batch) is not int or batch < 1:
+        raise ValueError(f"batch must be an int >= 1, got {batch!r}")
     for name, x in (("real", real), ("made", made)):
-        if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point():
+        check_maps(x, name)
+        if x.shape[1] not in (1, 3):
             raise ValueError(f"{name} must be (N, 1 or 3, H, W) floats, got {tuple(x.shape)}")
         if not (x.min() >= 0 and x.max() <= 1):
             raise ValueError(f"{name} must have values in [0, 1]: scale and clamp it first")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equitutor.methods.alias_free.arguments import check_maps
 from equitutor.methods.diffusion.rotation import RotationPlan
 
 __all__ = ["Diffusion"]
@@ -61,8 +62,12 @@ class Diffusion:
     def _level(self, t: Tensor | int, x: Tensor) -> Tensor:
         """Returns a_t as `x` is, (B, 1, 1, 1) or (1, 1, 1, 1); one for t = -1."""
         t = torch.as_tensor(t).cpu().reshape(-1)
-        if t.is_floating_point() or t.min() < -1 or t.max() >= self.steps:
-            raise ValueError(f"t must be integers in -1 ... {self.steps - 1}, got {t.tolist()[:8]}")
+        whole = not (t.is_floating_point() or t.dtype == torch.bool)
+        if not (whole and len(t) in (1, len(x)) and t.min() >= -1 and t.max() < self.steps):
+            raise ValueError(
+                f"t must be one integer in -1 ... {self.steps - 1}, or one for each of "
+                f"{len(x)} images, got {t.tolist()[:8]}"
+            )
         levels = torch.cat([self.alpha_bar, self.alpha_bar.new_ones(1)])  # index -1 is the last
         return levels[t].to(x).view(-1, 1, 1, 1)
 
@@ -73,12 +78,14 @@ class Diffusion:
         >>> torch.equal(Diffusion().add_noise(x0, -1, torch.zeros_like(x0)), x0)
         True
         """
+        check_maps(x0, "x0")
+        _check_shape("noise", noise, x0)
         level = self._level(t, x0)
         return level.sqrt() * x0 + (1 - level).sqrt() * noise
 
     def noise_in(self, model: Denoiser, x: Tensor, t: Tensor) -> Tensor:
         """Returns the noise that `model` finds in `x` (B, C, H, W) at steps t (B,)."""
-        out = model(x, t)
+        out = _answer(model, x, t)
         if self.predict == "noise":
             return out
         level = self._level(t, x)
@@ -86,15 +93,21 @@ class Diffusion:
 
     def estimate(self, x: Tensor, t: Tensor | int, noise: Tensor, clip: float | None = None):
         """Returns the x_0 that `x` at step t comes from if `noise` is in it, clipped to +-clip."""
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip must be positive or None, got {clip!r}")
+        _check_shape("noise", noise, x)
         level = self._level(t, x)
         x0 = (x - (1 - level).sqrt() * noise) / level.sqrt()
         return x0 if clip is None else x0.clamp(-clip, clip)
 
     def loss(self, model: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Returns the mean squared error of the model's output, a scalar, at random steps."""
+        check_maps(x0, "x0")
+        if not isinstance(generator, torch.Generator):  # None would draw from the global one
+            raise ValueError(f"generator must be a torch.Generator, got {generator!r}")
         t = torch.randint(self.steps, (len(x0),), generator=generator)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
-        out = model(self.add_noise(x0, t, noise), t.to(x0.device))
+        out = _answer(model, self.add_noise(x0, t, noise), t.to(x0.device))
         if self.predict == "noise":
             return F.mse_loss(out, noise)
         level = self._level(t, x0)
@@ -124,12 +137,14 @@ class Diffusion:
         Raises:
             ValueError: `to` is not below t, eta outside [0, 1], or `fresh` is missing.
         """
-        if not -1 <= to < t:
+        if type(to) is not int or not -1 <= to < t:
             raise ValueError(f"to must be in -1 ... {t - 1}, got {to!r}")
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must be in [0, 1], got {eta!r}")
         if eta > 0 and fresh is None and to >= 0:
             raise ValueError("fresh must be noise of x's shape where eta > 0, got None")
+        if eta > 0 and fresh is not None:
+            _check_shape("fresh", fresh, x)
         now, then = self._level(t, x), self._level(to, x)
         x0 = self.estimate(x, t, noise, clip)
         if clip is not None:  # the noise that belongs to the clipped estimate
@@ -196,11 +211,15 @@ class Diffusion:
         True
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
+        if len(shape) != 4 or not all(type(n) is int and n >= 1 for n in shape):
+            raise ValueError(f"shape must be four ints >= 1, got {tuple(shape)}")
         if start is not None and tuple(start.shape) != tuple(shape):
             raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
-        x = torch.randn(shape, generator=generator) if start is None else start
+        if start is not None:
+            check_maps(start, "start")
         times = self.times(steps)
         turns = [0.0] * steps if rotate is None else rotate.increments(steps)
+        x = torch.randn(shape, generator=generator) if start is None else start
         total = 0.0
         for t, to, turn in zip(times, times[1:], turns, strict=False):
             noise = self.noise_in(model, x, torch.full((len(x),), t, device=x.device))
@@ -215,3 +234,17 @@ class Diffusion:
             if trace is not None:
                 trace.append(x)
         return x
+
+
+def _answer(model: Denoiser, x: Tensor, t: Tensor) -> Tensor:
+    """Returns model(x, t); raises ValueError where its shape is not that of `x`."""
+    out = model(x, t)
+    if out.shape != x.shape:
+        raise ValueError(f"model must return shape {tuple(x.shape)}, got {tuple(out.shape)}")
+    return out
+
+
+def _check_shape(name: str, value: Tensor, x: Tensor) -> None:
+    """Returns nothing; raises ValueError where torch would use one noise for several images."""
+    if value.shape != x.shape:
+        raise ValueError(f"{name} must have shape {tuple(x.shape)}, got {tuple(value.shape)}")

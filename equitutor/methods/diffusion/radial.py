@@ -28,8 +28,11 @@ class RadialKernel(nn.Module):
     """
 
     def forward(self, kernel: Tensor) -> Tensor:
-        if kernel.ndim < 2 or kernel.shape[-2:] != (3, 3):
-            raise ValueError(f"kernel must be (..., 3, 3), got shape {tuple(kernel.shape)}")
+        if kernel.ndim < 2 or kernel.shape[-2:] != (3, 3) or not kernel.is_floating_point():
+            raise ValueError(
+                f"kernel must be (..., 3, 3) of floating-point numbers, "
+                f"got shape {tuple(kernel.shape)} of {kernel.dtype}"
+            )
         one = torch.tensor([1.0, 2, 1], dtype=kernel.dtype, device=kernel.device)
         ring = one[:, None] * one / 12 * 8  # sums to eight without its center
         ring[1, 1] = 0

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor.methods.alias_free import (
     AliasFreeDown,
     AliasFreeUp,
+    FilteredAct,
     jinc_lowpass,
     kaiser_lowpass,
     paper_kernel,
 )
+from equitutor.methods.alias_free.arguments import check_maps
 
 __all__ = ["RESAMPLERS", "KernelDown", "KernelUp", "filtered", "resampling_pair"]
 
@@ -22,13 +25,17 @@ BORDERS = {"zeros": "zero", "circular": "circular", "replicate": "reflect"}  # c
 class _Kernel(nn.Module):
     def __init__(self, kernel: Tensor | None = None):
         super().__init__()
-        kernel = paper_kernel(2.0) if kernel is None else kernel
-        if kernel.ndim != 2 or any(side % 2 == 0 for side in kernel.shape):
+        if kernel is None:
+            kernel = paper_kernel(2.0)
+        elif kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or len(kernel) % 2 == 0:
             raise ValueError(f"kernel must be (K, K) with odd K, got shape {tuple(kernel.shape)}")
+        elif not torch.isfinite(kernel).all():
+            raise ValueError(f"kernel must be finite, got {kernel.flatten().tolist()[:9]}")
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def _each(self, x: Tensor) -> Tensor:
-        """Returns the kernel once for each channel of `x`, (C, 1, K, K)."""
+        """Returns the kernel once for each channel of `x`, (C, 1, K, K); refuses other `x`."""
+        check_maps(x)
         return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 
@@ -107,10 +114,8 @@ def resampling_pair(name: str, padding: str = "zeros", factor: int = 2) -> nn.Mo
         return nn.ModuleList([nn.AvgPool2d(2), nn.Upsample(scale_factor=2, mode="nearest")])
     if name == "paper3x3":
         return nn.ModuleList([KernelDown(), KernelUp()])
-    filter = {"kaiser": kaiser_lowpass, "jinc": jinc_lowpass, "ideal": lambda: "ideal"}[name]()
-    border = BORDERS[padding]
-    pair = [AliasFreeDown(filter, border, factor), AliasFreeUp(filter, border, factor)]
-    return nn.ModuleList(pair)
+    how = _filter(name), BORDERS[padding], factor
+    return nn.ModuleList([AliasFreeDown(*how), AliasFreeUp(*how)])
 
 
 def filtered(
@@ -125,9 +130,19 @@ def filtered(
     >>> filtered(torch.square, "kaiser")(torch.rand(1, 1, 8, 8)).shape
     torch.Size([1, 1, 8, 8])
     """
-    plain = name in ("maxpool_bilinear", "avg_nearest")
-    down, up = resampling_pair("kaiser" if plain else name, padding, factor)
-    return nn.Sequential(up, _Pointwise(act), down)
+    if not callable(act):
+        raise ValueError(f"act must be callable, got {act!r}")
+    if name in ("maxpool_bilinear", "avg_nearest"):
+        name = "kaiser"
+    down, up = resampling_pair(name, padding, factor)  # refuses what does not exist
+    if name == "paper3x3":
+        return nn.Sequential(up, _Pointwise(act), down)
+    return FilteredAct(act, factor, _filter(name), BORDERS[padding])
+
+
+def _filter(name: str) -> Tensor | str:
+    """Returns the filter of an alias-free resampler, as `AliasFreeUp` takes it."""
+    return {"kaiser": kaiser_lowpass, "jinc": jinc_lowpass, "ideal": lambda: "ideal"}[name]()
 
 
 class _Pointwise(nn.Module):

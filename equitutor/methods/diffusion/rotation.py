@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from equitutor.methods.alias_free import disc_mask, ideal_rotate
+from equitutor.methods.alias_free.arguments import check_maps
 
 __all__ = ["RotationPlan", "border_level", "calibrate", "conjugated", "group_averaged",
            "realized_angles"]  # fmt: skip
@@ -58,6 +59,8 @@ class RotationPlan:
 
     def increments(self, steps: int) -> list[float]:
         """Returns the degrees to turn after each of the reverse steps; their sum is `angle`."""
+        if type(steps) is not int or steps < 1:
+            raise ValueError(f"steps must be an int >= 1, got {steps!r}")
         inside = [self.start <= (k + 0.5) / steps <= self.end for k in range(steps)]
         if not any(inside):
             raise ValueError(f"the window {self.start} ... {self.end} holds none of {steps} steps")
@@ -75,6 +78,10 @@ def conjugated(
     >>> f(torch.ones(1, 1, 2, 2), None)[0, 0].tolist()
     [[1.0, 0.0], [1.0, 0.0]]
     """
+    if isinstance(angle, bool) or not math.isfinite(angle):
+        raise ValueError(f"angle must be a finite number of degrees, got {angle!r}")
+    if not callable(model):
+        raise ValueError(f"model must be callable, got {model!r}")
     return lambda x, t: rotate(model(rotate(x, -angle), t), angle)
 
 
@@ -89,7 +96,12 @@ def group_averaged(model: Denoiser) -> Denoiser:
     [[0.5, 0.5], [0.5, 0.5]]
     """
 
+    if not callable(model):
+        raise ValueError(f"model must be callable, got {model!r}")
+
     def average(x: Tensor, t: Tensor) -> Tensor:
+        if x.shape[-1] != x.shape[-2]:
+            raise ValueError(f"x must be square maps, got shape {tuple(x.shape)}")
         turned = (torch.rot90(x, k, (-2, -1)) for k in range(4))
         results = [torch.rot90(model(y, t), -k, (-2, -1)) for k, y in enumerate(turned)]
         # In pairs: this order of the sum is the same for every quarter turn, bit for bit.
@@ -128,6 +140,10 @@ def realized_angles(
             f"turned must have the shape of reference, {tuple(reference.shape)}, "
             f"got {tuple(turned.shape)}"
         )
+    for name, x in (("reference", reference), ("turned", turned)):
+        check_maps(x, name)
+        if x.shape[-1] != x.shape[-2] or not torch.isfinite(x).all():
+            raise ValueError(f"{name} must be square and finite, got shape {tuple(x.shape)}")
     candidates = torch.arange(-180.0, 180.0, 5) if candidates is None else candidates
     if not len(candidates):
         raise ValueError("candidates must hold at least one angle, got none")
@@ -163,6 +179,8 @@ def calibrate(asked: Tensor, realized: Tensor, wanted: float) -> float:
             f"asked and realized must be (K,), K >= 2, got {tuple(asked.shape)} and "
             f"{tuple(realized.shape)}"
         )
+    if not asked.isfinite().all() or not realized.isfinite().all():
+        raise ValueError("asked and realized must be finite, got NaN or infinity")
     if not ((asked.diff() > 0).all() and (realized.diff() > 0).all()):
         raise ValueError("asked and realized must both be strictly increasing")
     if not realized[0] <= wanted <= realized[-1]:
@@ -181,6 +199,7 @@ def border_level(x: Tensor) -> float:
     >>> border_level(torch.eye(3).view(1, 1, 3, 3))
     0.25
     """
+    check_maps(x)
     inside = x[..., 1:-1, 1:-1]
     count = x.numel() - inside.numel()
     return ((x.double().sum() - inside.double().sum()) / count).item()

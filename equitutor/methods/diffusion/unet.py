@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equitutor.methods.alias_free.arguments import check_even
 from equitutor.methods.diffusion.resamplers import filtered, resampling_pair
 
 __all__ = ["UNet", "time_code"]
@@ -26,6 +27,7 @@ def time_code(t: Tensor, dim: int) -> Tensor:
     >>> time_code(torch.tensor([0]), 4)
     tensor([[0., 0., 1., 1.]])
     """
+    check_even(dim, "dim")
     frequency = torch.exp(
         torch.arange(0, dim, 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) / dim)
     )
@@ -156,6 +158,11 @@ class UNet(nn.Module):
         act = nn.GELU() if act_factor == 1 else filtered(F.gelu, resampler, padding, act_factor)
         attends = lambda level: attend_from is not None and level >= attend_from
         c = [width * 2 ** min(level, levels - 1) for level in range(levels + 1)]
+        # width 2 will do where attention sees only coarser maps, of twice the channels or more
+        attended = [c[i] for i in range(1, levels + 1) if attends(i)]
+        attended += [c[i - 1] for i in range(1, levels) if attends(i)] + c[:1] * attends(0)
+        if any(size % 4 for size in attended):
+            raise ValueError(f"width must be divisible by 4 for attention, got {width}")
         self.enter = DoubleConv(channels, c[0], act, padding)
         self.descent = nn.ModuleList(
             _Stage(c[i], c[i + 1], act, padding, time_dim, attends(i + 1)) for i in range(levels)
@@ -176,14 +183,18 @@ class UNet(nn.Module):
         if (
             x.ndim != 4
             or x.shape[1] != self.channels
+            or not (x.numel() and x.is_floating_point())
             or any(n % 2**self.levels for n in x.shape[2:])
         ):
             raise ValueError(
-                f"x must be (B, {self.channels}, H, W) with {2**self.levels} dividing H and W, "
-                f"got shape {tuple(x.shape)}"
+                f"x must be non-empty floating-point maps (B, {self.channels}, H, W) with "
+                f"{2**self.levels} dividing H and W, "
+                f"got shape {tuple(x.shape)} of {x.dtype}"
             )
         if t.shape != (len(x),):
             raise ValueError(f"t must have shape ({len(x)},), got {tuple(t.shape)}")
+        if not torch.isfinite(t).all():
+            raise ValueError(f"t must be finite numbers of steps, got {t.tolist()[:8]}")
         code = time_code(t, self.time_dim).to(x.dtype)
         y = self.enter(x)
         skips = []
