@@ -11,6 +11,7 @@ from equitutor.methods.articulated import (
     ArtEq,
     PartLift,
     PointNet,
+    Prediction,
     TensorField,
     fit_loss,
     fit_terms,
@@ -217,8 +218,8 @@ def test_pose_loss_reaches_every_element_of_a_batch():
     out = net(points, s.labels)
     whole = fit_terms(out, s)["pose"]
     # what the paper's own code does: the first element of the batch only
-    first = fit_terms(out._replace(matrices=out.matrices[:1]), s._replace(rotations=s.rotations[:1])
-                      )["pose"]  # fmt: skip
+    one = Prediction(*(None if v is None else v[:1] for v in out))
+    first = fit_terms(one, s[:1])["pose"]
     for loss, reached in ((whole, 5), (first, 1)):
         (gradient,) = torch.autograd.grad(loss, points, retain_graph=True)
         assert (gradient.flatten(1).norm(dim=1) > 1e-7).sum() == reached

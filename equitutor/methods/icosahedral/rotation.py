@@ -38,8 +38,9 @@ def project_so3(matrix: Tensor) -> Tensor:
     """Returns the rotation nearest to each matrix, (..., 3, 3): R = U diag(1, 1, det(U V^T)) V^T.
 
     It commutes with rotations from both sides. Its gradient grows like 1 / (s2 + s3) of the two
-    smallest singular values, and a matrix near zero has none to speak of: train with
-    `matrix_loss` on M, and project for metrics, or for a vertex loss late in training.
+    smallest singular values (1 / (s2 - s3) where det M < 0), and a matrix near zero has none to
+    speak of: train with `matrix_loss` on M, and project for metrics, or for a vertex loss late in
+    training.
 
     Args:
         matrix: (..., 3, 3), floating point, finite.
