@@ -16,6 +16,7 @@ class TorchvisionBoxes(nn.Module):
 
     Raises ValueError where model can't be called, or its answer has another form.
 
+    >>> import torch
     >>> empty = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}
     >>> TorchvisionBoxes(lambda images: [empty for _ in images], 2)(torch.rand(3, 3, 8, 8)).shape
     torch.Size([3, 2, 6])
