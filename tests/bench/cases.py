@@ -49,13 +49,14 @@ class Case:
         ).scores  # fmt: skip
 
     def ready(self) -> int:
-        """Runs the model on batches of inputs as they are; returns on how many."""
+        """Runs the model on batches of moved inputs; returns on how many."""
         repeats = max(1, BATCH // len(self.x))
         batch = self.x.repeat(repeats, *[1] * (self.x.ndim - 1))[:BATCH]
+        batch = self.orbit.act_x(batch, self.orbit.identity or 0)  # a window of a scene, say
         with torch.no_grad():
-            for _ in range(4):
+            for _ in range(8):
                 self.model(batch)
-        return 4 * len(batch)
+        return 8 * len(batch)
 
 
 def chance(output: Tensor, y: Tensor) -> Tensor:
