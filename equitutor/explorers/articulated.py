@@ -107,7 +107,7 @@ def articulated_explorer(
     module += "\n" + source("articulated.js")
     first = next(iter(poses.values())).float()
     picture, alt = fallback(body, first, corners, mix, labels)
-    style = source("articulated.css")
+    style = source("panel.css") + source("articulated.css")
     return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=840)
 
 

@@ -37,7 +37,7 @@ def projection_explorer(
     }
     module = source("articulated-body.js") + "\n" + source("projection.js")
     picture, alt = fallback(rotation, noise)
-    style = source("articulated.css")
+    style = source("panel.css") + source("articulated.css")
     return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=330)
 
 
