@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from equitutor.explorers.networks import MAX_BYTES, write_atomically
+from equitutor.explorers.checkpoints import read_checkpoint, write_checkpoint
 from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp, FilteredAct
 from equitutor.methods.diffusion import UNet
 
@@ -80,13 +78,8 @@ def save_denoiser(model: UNet, path: str | Path, **config) -> Path:
         UNet(**config).load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"config {config!r} does not rebuild the model: {error}") from error
-    halves = {name: value.half().contiguous() for name, value in state.items()}
-    content = save(halves, metadata={"config": json.dumps(config)})
-    if len(content) > MAX_BYTES:
-        raise ValueError(
-            f"model takes {len(content)} bytes as a checkpoint; need at most {MAX_BYTES}"
-        )
-    return write_atomically(path, content)
+    halves = {name: value.half() for name, value in state.items()}
+    return write_checkpoint(path, halves, "model", config=json.dumps(config))
 
 
 def load_denoiser(path: str | Path) -> UNet:
@@ -96,15 +89,13 @@ def load_denoiser(path: str | Path) -> UNet:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_denoiser`.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        model = UNet(**config)
-        model.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"path {path} is not a checkpoint of save_denoiser: {error!r}") from error
-    return model.eval().requires_grad_(False)
+
+    def build(state: dict[str, Tensor], about: dict) -> UNet:
+        model = UNet(**json.loads(about["config"]))
+        model.load_state_dict({name: value.float() for name, value in state.items()})
+        return model.requires_grad_(False)
+
+    return read_checkpoint(path, "save_denoiser", build)
 
 
 def page_denoiser(model: UNet, side: int) -> dict:

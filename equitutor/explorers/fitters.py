@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
-from equitutor.explorers.networks import MAX_BYTES, write_atomically
+from equitutor.explorers.checkpoints import read_checkpoint, write_checkpoint
 from equitutor.methods.articulated import ArtEq, Body, PointNet
 from equitutor.methods.icosahedral import RotationTables
 
@@ -45,10 +43,7 @@ def save_fitter(model: nn.Module, path: str | Path, **config) -> Path:
         KINDS[kind](**config).load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"config {config!r} does not rebuild the model: {error}") from error
-    content = save(state, metadata={"kind": kind, "config": json.dumps(config)})
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"model takes {len(content)} bytes; need at most {MAX_BYTES}")
-    return write_atomically(path, content)
+    return write_checkpoint(path, state, "model", kind=kind, config=json.dumps(config))
 
 
 def load_fitter(path: str | Path) -> nn.Module:
@@ -60,15 +55,13 @@ def load_fitter(path: str | Path) -> nn.Module:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_fitter`.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def build(state: dict[str, Tensor], about: dict) -> nn.Module:
         model = KINDS[about["kind"]](**json.loads(about["config"]))
         model.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"path {path} is not a checkpoint of save_fitter: {error!r}") from error
-    return model.eval()
+        return model
+
+    return read_checkpoint(path, "save_fitter", build)
 
 
 def halves(value) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equitutor.explorers.networks import write_atomically
+from equitutor.explorers.checkpoints import write_atomically
 
 MAX_BYTES = 1_000_000
 PAGE_STYLE = """

@@ -1,34 +1,12 @@
 """Small trained networks on disk and in a page: checkpoints, and weights for `js/nn.js`."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from torch import Tensor
 
+from equitutor.explorers.checkpoints import read_checkpoint, write_checkpoint
 from equitutor.methods.polyphase import PolyViT
-
-MAX_BYTES = 2_000_000  # a checkpoint that lives in the repository
-
-
-def write_atomically(path: str | Path, content: bytes) -> Path:
-    """Returns `path` after writing `content` to it, whole or not at all.
-
-    Raises OSError where the folder is missing or full; an older file then stays as it was.
-    """
-    path = Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(draft, 0o644)  # mkstemp's files are for their owner only
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    return path
 
 
 def save_network(model: PolyViT, path: str | Path, **config) -> Path:
@@ -43,6 +21,7 @@ def save_network(model: PolyViT, path: str | Path, **config) -> Path:
         ValueError: `config` does not make a network with these weights, or the file is too big.
 
     >>> import torch
+    >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = save_network(PolyViT(size=8), Path(folder.name, "net.safetensors"), size=8)
     >>> load_network(path)(torch.rand(2, 1, 8, 8)).shape
@@ -54,12 +33,7 @@ def save_network(model: PolyViT, path: str | Path, **config) -> Path:
         PolyViT(**config).load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"config {config!r} does not rebuild the model: {error}") from error
-    content = save(state, metadata={"config": json.dumps(config)})
-    if len(content) > MAX_BYTES:
-        raise ValueError(
-            f"model takes {len(content)} bytes as a checkpoint; need at most {MAX_BYTES}"
-        )
-    return write_atomically(path, content)
+    return write_checkpoint(path, state, "model", config=json.dumps(config))
 
 
 def load_network(path: str | Path) -> PolyViT:
@@ -69,15 +43,13 @@ def load_network(path: str | Path) -> PolyViT:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_network`.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = PolyViT(**config)
+
+    def build(state: dict[str, Tensor], about: dict) -> PolyViT:
+        model = PolyViT(**json.loads(about["config"]))
         model.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"path {path} is not a checkpoint of save_network: {error!r}") from error
-    return model.eval()
+        return model
+
+    return read_checkpoint(path, "save_network", build)
 
 
 def page_network(model: PolyViT, size: tuple[int, int], name: str = "model") -> dict:

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from equitutor.explorers.checkpoints import read_checkpoint, write_checkpoint
 from equitutor.explorers.host import Explorer, source
-from equitutor.explorers.networks import MAX_BYTES, write_atomically
 from equitutor.methods.soft import (
     GatedQuadratic,
     MatrixGroup,
@@ -67,10 +65,7 @@ def save_soft(net: TypedNetwork, path: str | Path) -> Path:
     state = {f"net.{k}": v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     for k, group in enumerate(groups):
         state |= {f"group.{k}.lie": group.lie, f"group.{k}.discrete": group.discrete}
-    content = save(state, metadata={"config": json.dumps(config)})
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"net takes {len(content)} bytes as a checkpoint; need <= {MAX_BYTES}")
-    return write_atomically(path, content)
+    return write_checkpoint(path, state, "net", config=json.dumps(config))
 
 
 def load_soft(path: str | Path) -> TypedNetwork:
@@ -80,10 +75,9 @@ def load_soft(path: str | Path) -> TypedNetwork:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_soft`.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            config = json.loads((file.metadata() or {})["config"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def build(state: dict[str, Tensor], about: dict) -> TypedNetwork:
+        config = json.loads(about["config"])
         reps = [Rep(**config[name]) for name in ("rep_in", "hidden", "rep_out")]
         groups = [
             MatrixGroup(name, reps[0].d, state[f"group.{k}.lie"], state[f"group.{k}.discrete"])
@@ -93,9 +87,9 @@ def load_soft(path: str | Path) -> TypedNetwork:
         make = lambda a, b: SoftTypedLinear(a, b, groups)
         net = TypedNetwork(*reps, make, **options)
         net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"path {path} is not a checkpoint of save_soft: {error!r}") from error
-    return net.eval()
+        return net
+
+    return read_checkpoint(path, "save_soft", build)
 
 
 def check_network(net: TypedNetwork, name: str = "net") -> None:
