@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,16 +23,23 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def home(site):
-    """The address of a plain file server for the site."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+@contextmanager
+def served(folder):
+    """The address of a plain file server for the folder, while the block runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def home(site):
+    """The address of the built site."""
+    with served(site) as address:
+        yield address
 
 
 class Visit:
@@ -198,18 +206,17 @@ def test_search_finds_a_word_offline(visit):
     assert seen.outside == []
 
 
-def test_a_broken_page_is_noticed(visit, site):
+def test_a_broken_page_is_noticed(browser, tmp_path):
     """The twin of the test above: an outside request, a missing file and an error are all seen."""
-    bad = site / "broken-twin.html"
-    bad.write_text(
+    # Not in the site's own folder: the tests that read every page there run at the same time.
+    (tmp_path / "broken-twin.html").write_text(
         "<title>x</title><script src='https://example.org/x.js'></script>"
         "<img src='missing.png'><script>undefined.x</script>"
     )
-    try:
-        seen = visit()
+    with served(tmp_path) as address:
+        seen = Visit(browser, address)
         seen.open("broken-twin")
-    finally:
-        bad.unlink()
+        seen.context.close()
     assert seen.outside == ["https://example.org/x.js"]
     assert any("missing.png: 404" in line for line in seen.failed)
     assert any("undefined" in line for line in seen.said)
