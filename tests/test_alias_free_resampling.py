@@ -279,6 +279,8 @@ def test_bad_arguments_are_refused():
         (("sinc", "circular"), "'ideal' with boundary 'circular'"),
         ((torch.ones(5) / 5,), "even L"),
         ((torch.tensor([float("nan")] * 2),), "finite"),
+        ((torch.zeros(4),), "not all zero"),
+        ((torch.zeros(4, 4),), "not all zero"),
     ]:
         for module in (AliasFreeUp, AliasFreeDown):
             with pytest.raises(ValueError, match=message):
@@ -295,6 +297,11 @@ def test_bad_arguments_are_refused():
     for n in (0, 2.0, True):
         with pytest.raises(ValueError, match="n must be an int >= 1"):
             resample_matrix(n, kaiser_lowpass())
+        with pytest.raises(ValueError, match="n must be an int >= 1"):
+            border_index(torch.arange(3), n, "circular")
+    for factor, n in ((2, 5), (4, 6), (2, 0), (2, 4.0)):
+        with pytest.raises(ValueError, match=f"positive int that {factor} divides"):
+            AliasFreeDown(factor=factor).matrices(n)
     with pytest.raises(ValueError, match="length of h"):
         resample_matrix(4, torch.ones(3))
     with pytest.raises(ValueError, match="h must be a filter"):

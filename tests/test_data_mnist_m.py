@@ -95,6 +95,9 @@ def test_bad_arguments_are_refused():
         blend(torch.zeros(1, 1, 2, 2), torch.zeros(1, 3, 2, 2))
     with pytest.raises(ValueError, match=r"have to be \(N, 1, H, W\)"):
         blend(torch.zeros(1, 1, 2, 2).bool(), torch.zeros(2, 3, 2, 2))
+    for value in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"has to lie in \[0, 1\]"):
+            blend(torch.zeros(1, 1, 2, 2).bool(), torch.full((1, 3, 2, 2), value))
 
 
 @needs_data("mnist")

@@ -103,7 +103,7 @@ def blend(digit: Tensor, ground: Tensor) -> Tensor:
         ground: float32 ``(N, 3, H, W)`` in [0, 1].
 
     Raises:
-        ValueError: shapes that do not fit, or a digit that is not bool.
+        ValueError: shapes that do not fit, a digit that is not bool, a ground outside [0, 1].
 
     Example:
         >>> blend(torch.tensor([[[[True, False]]]]), torch.full((1, 3, 1, 2), 0.25))[0, 0]
@@ -116,6 +116,9 @@ def blend(digit: Tensor, ground: Tensor) -> Tensor:
             f"digit is {tuple(digit.shape)} and ground {tuple(ground.shape)}, but they have to be "
             "(N, 1, H, W) and (N, 3, H, W)"
         )
+    if not ((ground >= 0) & (ground <= 1)).all():  # False for NaN, too
+        low, high = ground.min().item(), ground.max().item()
+        raise ValueError(f"ground holds {low:g} ... {high:g}, but has to lie in [0, 1]")
     return (ground - digit.float()).abs()
 
 

@@ -22,17 +22,18 @@ def border_index(index: Tensor, n: int, boundary: str) -> Tensor:
 
     Args:
         index: int64, any values.
-        n: samples on the axis.
+        n: samples on the axis, >= 1.
         boundary: "zero" (nothing beyond the border), "circular", or "reflect" (mirrored at the
             edge of the outer pixel, so that it is repeated: the only mirror for which the
             transpose of up is again a filter).
 
     Raises:
-        ValueError: another boundary.
+        ValueError: n < 1, or another boundary.
 
     >>> border_index(torch.arange(-2, 5), 3, "reflect").tolist()
     [1, 0, 0, 1, 2, 2, 1]
     """
+    _check_size(n)
     if boundary not in BOUNDARIES:
         raise ValueError(f"boundary must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
     if boundary == "circular":

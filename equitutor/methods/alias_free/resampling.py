@@ -5,6 +5,8 @@ U is zero, and a depthwise convolution along each axis is cheaper. A circular fi
 separable, is a short sum of separable ones.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,7 +38,7 @@ def separable_terms(h: Tensor, tolerance: float = 1e-9) -> tuple[Tensor, Tensor]
         tolerance: terms below this share of the largest are left out.
 
     Raises:
-        ValueError: `h` has another shape, odd length, is not symmetric or not finite.
+        ValueError: `h` has another shape, odd length, is not symmetric, not finite or all zero.
 
     >>> from equitutor.methods.alias_free.filters import jinc_lowpass
     >>> q, w = separable_terms(jinc_lowpass(8))
@@ -46,8 +48,8 @@ def separable_terms(h: Tensor, tolerance: float = 1e-9) -> tuple[Tensor, Tensor]
     h = h.detach().double().cpu()
     if h.ndim not in (1, 2) or h.shape[0] != h.shape[-1] or len(h) % 2 or not len(h):
         raise ValueError(f"filter must be (L,) or (L, L) with even L, got shape {tuple(h.shape)}")
-    if not h.isfinite().all() or not torch.allclose(h, h.flip(0)):
-        raise ValueError("filter must be finite and symmetric about its center")
+    if not h.isfinite().all() or not h.any() or not torch.allclose(h, h.flip(0)):
+        raise ValueError("filter must be finite, not all zero, and symmetric about its center")
     if h.ndim == 1:
         return h[None], h.new_ones(1)
     if not torch.allclose(h, h.T):
@@ -58,7 +60,7 @@ def separable_terms(h: Tensor, tolerance: float = 1e-9) -> tuple[Tensor, Tensor]
     return (q + q.flip(1)) / 2, weights[keep]  # even to the last bit: the grid must not move
 
 
-class _Resampler(nn.Module):
+class _Resampler(nn.Module, ABC):
     """What up and down share: the filter, and its matrices for the sizes met so far.
 
     Matrices are made in float64 and kept for each size, dtype and device they were asked for, so
@@ -89,13 +91,13 @@ class _Resampler(nn.Module):
     def separable(self) -> bool:
         return self.terms is None or len(self.terms[1]) == 1
 
+    @abstractmethod
     def matrices(self, n: int) -> Tensor:
         """Returns the operator along an axis of `n` samples, one term of the filter at a time.
 
         Float64 (R, factor * n, n) for up, (R, n / factor, n) for down. A filter of several terms
         has the matrices of factor 2, to be applied repeatedly for factor 4.
         """
-        raise NotImplementedError
 
     def _doubling(self, n: int) -> Tensor:
         if self.terms is None:
@@ -242,6 +244,8 @@ class AliasFreeDown(_Resampler):
     def matrices(self, n: int) -> Tensor:
         """Returns D = U^T / factor of each separable term, float64 (R, n / factor, n)."""
         factor = self.factor if self.separable else 2
+        if type(n) is not int or n < 1 or n % factor:
+            raise ValueError(f"n must be a positive int that {factor} divides, got {n!r}")
         return self._ups(n // factor).mT / factor
 
     def _depthwise(self, x: Tensor) -> Tensor:
