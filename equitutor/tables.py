@@ -36,6 +36,8 @@ def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1, hide: 
     | plain | 97.0 |
     <BLANKLINE>
     One seed.
+
+    A row with fewer seeds than the others is named below the table.
     """
     from IPython.display import Markdown
 
@@ -50,7 +52,13 @@ def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1, hide: 
     for row in rows:
         entries = [mine.get((row, column)) for column in columns]
         cells = ["–" if e is None else shown({**e, "unit": ""}, digits) for e in entries]
+        cells = [cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells]
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    seeds = max(entry["n"] for entry in mine.values())
-    lines.append(f"\nMean ± standard deviation over {seeds} seeds." if seeds > 1 else "\nOne seed.")
+    seeds = {row: max(entry["n"] for key, entry in mine.items() if key[0] == row) for row in rows}
+    most = max(seeds.values())
+    below = f"Mean ± standard deviation over {most} seeds" if most > 1 else "One seed"
+    fewer = [
+        f"{row}: {'one run' if n == 1 else f'{n} runs'}" for row, n in seeds.items() if n < most
+    ]
+    lines.append(f"\n{'; '.join([below, *fewer])}.")
     return Markdown("\n".join(lines))

@@ -258,3 +258,13 @@ def test_what_was_not_measured_is_not_judged():
     assert (line["verdict"], line["metric"]) == ("not tested", "")
     with pytest.raises(ValueError, match="holds must be a rule for the metric 'hits'"):
         ledger.judge("It works.", "100 %", "hits", {"hits": ledger.metric(1)}, "No rule.")
+
+
+def test_a_table_names_the_rows_that_have_fewer_runs():
+    one, three = ledger.metric(5.0, "%"), ledger.metric([1.0, 2.0, 3.0], "%")
+    below = lambda entries: ledger.grid(entries, "set").data.splitlines()[-1]
+    assert below({"set/a/x": three, "set/b/x": three}) == "Mean ± standard deviation over 3 seeds."
+    assert below({"set/a/x": three, "set/a/y": one, "set/b/x": one}) == (
+        "Mean ± standard deviation over 3 seeds; b: one run."
+    )
+    assert below({"set/a/x": one, "set/b/x": one}) == "One seed."

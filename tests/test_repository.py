@@ -21,7 +21,8 @@ SOURCES = [
 TEXTS = [
     path
     for path in SOURCES + [path for path in ROOT.iterdir() if path.is_file()]
-    if path.suffix not in {".pyc", ".safetensors", ".npz", ".png"} and path.name != ".coverage"
+    if path.suffix not in {".pyc", ".safetensors", ".npz", ".png"}
+    and path.name not in {".coverage", ".git"}
 ]
 
 
