@@ -1,5 +1,5 @@
 # make book   build the book            make bench  run the benchmarks
-# make test   run every test            make clean  remove what was built
+# make test   run every test            make clean  remove what was built; runs are kept
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -22,10 +22,13 @@ bench: $(READY)
 		echo "== $$file"; $(PY) "$$file" || exit 1; \
 	done
 
+# The checkpoints in build/runs may be hours of work; `rm -rf build` removes them, too.
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name runs -exec rm -rf {} +
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 
-# Installs anew only when one of the lists changed; a PyTorch that is in .venv already is kept.
+# Installs anew only when one of the lists changed; a PyTorch that is in .venv already is kept if it
+# is of the version that constraints.txt names.
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or later is needed, $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \

@@ -91,7 +91,8 @@ class OrbitResult:
         Args:
             kind: "std", the weighted standard deviation, or "range", largest minus smallest.
 
-        Zero for every sample is what invariance means; a flat aggregate is not.
+        Zero for every sample is what invariance gives; a flat aggregate does not show it. A model
+        that is always wrong has spread zero as well: read it with the mean.
         """
         if kind == "range":
             high = torch.nan_to_num(self.scores, nan=-torch.inf).amax(0)
