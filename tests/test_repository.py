@@ -1,6 +1,9 @@
 """What holds for the repository as a whole."""
 
+import importlib
+import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -9,6 +12,7 @@ import tomllib
 import pytest
 from conftest import ROOT
 
+import equitutor
 from equitutor.chapters import chapters
 from equitutor.press import address
 
@@ -138,9 +142,69 @@ def test_modules_are_short():
     long = {
         path.relative_to(ROOT).as_posix(): lines
         for path in (ROOT / "equitutor").rglob("*.py")
-        if (lines := len(read(path).splitlines())) > 330
+        if (lines := len(read(path).splitlines())) > 300
     }
     assert long == {}
+
+
+def test_every_exported_function_has_an_example():
+    found, without = 0, []
+    for module in pkgutil.walk_packages(equitutor.__path__, "equitutor."):
+        if module.name.endswith("__main__"):
+            continue
+        loaded = importlib.import_module(module.name)
+        for name in getattr(loaded, "__all__", ()):
+            thing = getattr(loaded, name)
+            if inspect.isfunction(thing):
+                found += 1
+                if ">>> " not in (thing.__doc__ or ""):
+                    without.append(f"{module.name}.{name}")
+    assert without == []
+    assert found > 200
+
+
+# Bold, but no term: stress, the names of variants in a table, and words with their plain meaning.
+NO_TERMS = """
+all; two; sixty; enough; not needed; and future; centers; centered; jittered; coordinates; network;
+to the right; random element; confidence × iou; disk; sphere; world; local; parts; up; c4 mean;
+turned; convolutions; pair the runs; one shift a batch; for each image; worst of shifts;
+one anchor a stage is enough; nearest equivariant one; generate, then rotate the finished image
+"""
+
+
+def plain(term):
+    """Returns a term in lower case and without the ending of its plural."""
+    return re.sub(r"(?<=[^s])s$", "", " ".join(term.lower().split()).replace("matrices", "matrix"))
+
+
+def explained():
+    """Returns the terms that glossary and notation explain: heads of entries, and stressed words."""
+    glossary, notation = read(ROOT / "book/glossary.md"), read(ROOT / "book/notation.md")
+    entries = re.findall(r"```{glossary}\n(.*?)```", glossary, re.DOTALL)
+    heads = [line for entry in entries for line in entry.splitlines() if line[:1].strip()]
+    heads += re.findall(r"^(.+)\n: ", notation, re.MULTILINE)
+    heads += re.findall(r"^\| ([a-z ]+) \|", notation, re.MULTILINE)
+    stressed = re.findall(r"\*{1,2}([^*\n]+?)\*{1,2}", "\n".join([*entries, notation]))
+    return {plain(term) for term in [*heads, *stressed]}
+
+
+def bold(notebook):
+    """Returns the bold terms of a chapter; a bold sentence, or the head of a paragraph, is none."""
+    cells = json.loads(read(notebook))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return {term for term in re.findall(r"\*\*([^*]+)\*\*", text) if term[-1] not in ".:?!"}
+
+
+@pytest.mark.parametrize("notebook", chapters(ROOT).values(), ids=lambda path: path.stem)
+def test_every_bold_term_is_in_the_glossary_or_in_the_notation(notebook):
+    known = explained() | {plain(word) for word in re.split(r"[;\n]", NO_TERMS)}
+    assert {"orbit", "equivariance error", "coverage", "codimension", "drift"} <= known
+    missing = {
+        term
+        for term in map(plain, bold(notebook))
+        if not any(term == word or word.startswith(f"{term} ") for word in known)
+    }
+    assert missing == set()
 
 
 IMPORT_ALL = """
