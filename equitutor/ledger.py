@@ -283,10 +283,10 @@ def claims_markdown(chapter: str, live: dict[str, Any] | None = None) -> str | N
     judge = full or fast
     if judge is None:
         return None
-    lines = ["| claim | paper | ours, fast | ours, full | verdict | why |", "|---" * 6 + "|"]
+    lines = ["| claim | verdict | paper | ours, fast | ours, full | why |", "|---" * 6 + "|"]
     for entry in judge["claims"]:
         ours = [_ours(run, entry["claim"]) for run in runs.values()]
-        cells = [entry["claim"], entry["paper"], *ours, f"**{entry['verdict']}**", entry["why"]]
+        cells = [entry["claim"], f"**{entry['verdict']}**", entry["paper"], *ours, entry["why"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     for name, run in runs.items():
         lines.append("" if run else f"\nOurs, {name}: no run recorded.")
@@ -304,7 +304,9 @@ def _ours(run: dict[str, Any] | None, text: str) -> str:
     if name not in (run or {"metrics": ()})["metrics"]:
         return "–"
     group, slash, _ = name.partition("/")
-    return shown(run["metrics"][name]) + (f" ({group})" if slash else "")
+    words, n = shown(run["metrics"][name]), run["metrics"][name]["n"]
+    number = f", n = {n}" if n > 1 and " of " not in words else ""
+    return (words + number).replace(" ", "\N{NO-BREAK SPACE}") + (f" ({group})" if slash else "")
 
 
 def _root() -> Path | None:

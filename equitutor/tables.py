@@ -7,17 +7,25 @@ from typing import Any
 def shown(entry: dict[str, Any], digits: int = 1) -> str:
     """Returns a metric in words: mean ± standard deviation, and unit.
 
+    Yes-or-no outcomes, values of 0 and 100, are counted: their deviation tells nothing more.
+
     >>> from equitutor.ledger import metric
     >>> shown(metric([97.0, 99.0], "%"))
     '98.0 ± 1.4 %'
-    >>> shown(metric(3e-7))
-    '3.0e-07'
+    >>> shown(metric(-11.0, "°")), shown(metric(3e-7))
+    ('−11.0°', '3.0e-07')
+    >>> shown(metric([0.0, 100.0, 0.0], "%"))
+    '1 of 3'
     """
-    mean, std = entry["mean"], entry["std"]
+    mean, std, values = entry["mean"], entry["std"], entry["values"]
+    if set(values) == {0.0, 100.0}:
+        return f"{values.count(100.0)} of {len(values)}"
     tiny = mean != 0 and abs(mean) < 10 ** (-digits - 1)
     form = f".{digits}e" if tiny else f".{digits}f"
     words = f"{mean:{form}}" + ("" if std is None else f" ± {std:{form}}")
-    return words + (f" {entry['unit']}" if entry["unit"] else "")
+    words = words.replace("-", "−", 1) if mean < 0 else words
+    unit = {"x": "×"}.get(entry["unit"], entry["unit"])
+    return words + (unit if unit in ("°", "×", "") else f" {unit}")
 
 
 def grid(metrics: dict[str, dict[str, Any]], group: str, digits: int = 1, hide: Sequence[str] = ()):

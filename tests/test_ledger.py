@@ -74,9 +74,13 @@ def test_what_is_no_number_is_refused(values):
         (ledger.metric([97.0, 99.0], "%"), 1, "98.0 ± 1.4 %"),
         (ledger.metric([97.0, 99.0], "%"), 0, "98 ± 1 %"),
         (ledger.metric(3e-7), 1, "3.0e-07"),
-        (ledger.metric(-3e-7, "px"), 2, "-3.00e-07 px"),
+        (ledger.metric(-3e-7, "px"), 2, "−3.00e-07 px"),
         (ledger.metric(0.0), 1, "0.0"),
         (ledger.metric(1234.56), 1, "1234.6"),
+        (ledger.metric([-1.5, -2.5], "°"), 1, "−2.0 ± 0.7°"),
+        (ledger.metric(1000, "x"), 0, "1000×"),
+        (ledger.metric([0, 100, 0], "%"), 1, "1 of 3"),
+        (ledger.metric([100, 100], "%"), 1, "100.0 ± 0.0 %"),
     ],
 )
 def test_metrics_in_words(entry, digits, words):
@@ -191,7 +195,8 @@ def test_verdicts_and_profiles_are_known_words():
 
 def rows(markdown):
     """Return the cells of the claims, without head and rule."""
-    lines = [line for line in markdown.splitlines() if line.startswith("| ")][1:]
+    plain = markdown.replace("\N{NO-BREAK SPACE}", " ")
+    lines = [line for line in plain.splitlines() if line.startswith("| ")][1:]
     return [[c.strip() for c in line.replace("\\|", "¦").strip("|").split("|")] for line in lines]
 
 
@@ -204,22 +209,24 @@ def test_a_table_shows_both_runs_and_the_verdict_of_the_full_one(book, monkeypat
     ledger.record("x", entries(0.5), claims("holds in part"), seeds=[0])
     only_fast = ledger.claims_markdown("x")
     assert rows(only_fast)[0] == [
-        "It ¦ works.", "100 %", "0.5 ± 0.0 %", "–", "**holds in part**", "Same setting."
+        "It ¦ works.", "**holds in part**", "100 %", "0.5 ± 0.0 %, n = 2", "–", "Same setting."
     ]  # fmt: skip
-    assert rows(only_fast)[1][2:5] == ["–", "–", "**not tested**"]
+    assert rows(only_fast)[1][1:5] == ["**not tested**", "twice", "–", "–"]
     assert "Ours, full: no run recorded." in only_fast
     monkeypatch.setenv("EQUITUTOR_PROFILE", "full")
     full = ledger.record("x", entries(0.9), claims(), seeds=[0, 1, 2])
     both = ledger.claims_markdown("x")
-    assert rows(both)[0][2:5] == ["0.5 ± 0.0 %", "0.9 ± 0.0 %", "**holds**"]
+    assert rows(both)[0][1:5] == [
+        "**holds**", "100 %", "0.5 ± 0.0 %, n = 2", "0.9 ± 0.0 %, n = 2"
+    ]  # fmt: skip
     assert "no run recorded" not in both
     assert "seeds 0, 1, 2" in both
     assert ledger.table("x").data == both
     live = full | {"metrics": entries(0.7)}
-    assert rows(ledger.claims_markdown("x", live))[0][3] == "0.7 ± 0.0 %"
+    assert rows(ledger.claims_markdown("x", live))[0][4] == "0.7 ± 0.0 %, n = 2"
     live = live | {"profile": "fast"}
-    assert rows(ledger.claims_markdown("x", live))[0][2:4] == [
-        "0.7 ± 0.0 %", "0.9 ± 0.0 %"
+    assert rows(ledger.claims_markdown("x", live))[0][3:5] == [
+        "0.7 ± 0.0 %, n = 2", "0.9 ± 0.0 %, n = 2"
     ]  # fmt: skip
 
 
@@ -238,8 +245,9 @@ def test_each_profile_answers_a_claim_with_its_own_metric(tmp_path, monkeypatch)
 
     runs = {"fast": run("fast", "digits", 48.0), "full": run("full", "cifar10", 5.0)}
     monkeypatch.setattr(ledger, "load", lambda chapter, profile="full": runs[profile])
-    row = next(r for r in ledger.claims_markdown("x").splitlines() if "It falls." in r)
-    assert "48.0 points (digits) | 5.0 points (cifar10)" in row
+    assert rows(ledger.claims_markdown("x"))[0][3:5] == [
+        "48.0 points (digits)", "5.0 points (cifar10)"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,8 @@ def _picture(image, chances, start, truth, classes) -> tuple[str, str]:
     axes = figure.subplots(1, 3)
     moved = roll_images(image[None], dy, dx)[0].permute(1, 2, 0)  # (H, W, C)
     axes[0].imshow(moved.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1)
-    axes[0].set_title(f"moved {dx:+d} right, {dy:+d} down", fontsize=9)
+    where = f"{abs(dx)} {'left' if dx < 0 else 'right'}, {abs(dy)} {'up' if dy < 0 else 'down'}"
+    axes[0].set_title(f"moved {where}", fontsize=9)
     words = []
     for axis, name, p in zip(axes[1:], ("plain", "anchored"), chances, strict=True):
         right = (p.argmax(2) == truth).float().mean().item()
@@ -166,6 +167,6 @@ def _picture(image, chances, start, truth, classes) -> tuple[str, str]:
     figure.savefig(file, format="png", dpi=110)
     uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
     return uri, (
-        f"An image of class {classes[truth]}, moved by {dx} pixels to the right and {dy} down: "
+        f"An image of class {classes[truth]}, moved by pixels {where}: "
         f"{words[0]}; {words[1]}. Two maps show the probability of the true class at each shift."
     )

@@ -171,7 +171,12 @@ def test_the_dial_turns_by_keyboard_and_by_hand(show):
     page = show(dial())
     dial_part = part(page, "dial")
     dial_part.focus()
-    for key, angle in (("Home", "−180"), ("End", "+180"), ("ArrowRight", "+175")):
+    for key, angle in (
+        ("Home", "−180"),
+        ("ArrowRight", "−175"),
+        ("End", "+180"),
+        ("ArrowLeft", "+175"),
+    ):
         page.keyboard.press(key)
         expect(part(page, "asked")).to_have_text(f"{angle}°")
     assert dial_part.get_attribute("aria-valuenow") == "175"

@@ -99,6 +99,11 @@ function mount(root, data, onChange) {
   });
   part("table").addEventListener("keydown", (event) => {
     const n = current().mul.length;
+    const ends = { Home: 0, End: n - 1 };  // of the row
+    if (event.key in ends) {
+      event.preventDefault();
+      return change({ h: ends[event.key] }, true);
+    }
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!move) return;
     event.preventDefault();

@@ -140,7 +140,7 @@ function mount(root, data, onChange) {
   for (const end of ["pointerup", "pointercancel"])
     dial.addEventListener(end, () => (dragging = false));
   dial.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: 5, ArrowUp: 5, ArrowRight: -5, ArrowDown: -5, PageUp: 30, PageDown: -30 };
+    const step = { ArrowRight: 5, ArrowUp: 5, ArrowLeft: -5, ArrowDown: -5, PageUp: 30, PageDown: -30 };
     if (event.key === "Home" || event.key === "End") change({ angle: event.key === "Home" ? -180 : 180 });
     else if (event.key in step) change({ angle: wrap(state.angle + step[event.key]) });
     else return;
