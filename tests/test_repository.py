@@ -11,10 +11,11 @@ import tomllib
 
 import pytest
 from conftest import ROOT
+from pybtex.database import parse_file
 
 import equitutor
 from equitutor.chapters import chapters
-from equitutor.press import address
+from equitutor.press import address, references
 
 SOURCES = [
     path
@@ -100,6 +101,19 @@ def test_the_public_address_is_the_same_everywhere():
     assert address.disagreements(ROOT) == []
 
 
+def test_no_two_references_have_the_same_label():
+    entries = parse_file(str(ROOT / "book/references.bib")).entries.values()
+    labels = [entry.label for entry in references.AuthorYear().format_entries(entries)]
+    assert len(set(labels)) == len(labels) > 50
+    assert {"Anjum, 2024", "Cohen and Welling, 2016", "Zhao et al., 2023"} <= set(labels)
+
+
+def test_the_advice_names_the_version_of_pytorch_that_will_be_installed():
+    pinned = re.search(r"^torch==\S+", read(ROOT / "constraints.txt"), re.MULTILINE)[0]
+    assert f"`{pinned}`" in read(ROOT / "README.md")
+    assert f"`{pinned}`" in read(ROOT / "book/troubleshooting.md")
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_to_files_that_exist(name):
     links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", read(ROOT / name))
@@ -178,7 +192,7 @@ def plain(term):
 
 
 def explained():
-    """Returns the terms that glossary and notation explain: heads of entries, and stressed words."""
+    """Returns the terms of glossary and notation: heads of entries, and stressed words."""
     glossary, notation = read(ROOT / "book/glossary.md"), read(ROOT / "book/notation.md")
     entries = re.findall(r"```{glossary}\n(.*?)```", glossary, re.DOTALL)
     heads = [line for entry in entries for line in entry.splitlines() if line[:1].strip()]

@@ -55,6 +55,11 @@ def locate(name: str) -> Path | None:
     Raises:
         ValueError: the registry has no such file.
         DataError: ``EQUITUTOR_DATA`` names something that is not a folder.
+
+    Example:
+        >>> locate("imagenet/train.tar")
+        Traceback (most recent call last):
+        ValueError: ...
     """
     data_file(name)
     for folder in (data_folder(), cache_folder()):

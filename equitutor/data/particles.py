@@ -71,6 +71,12 @@ def image_pair(particles: Particles, field: Field, size: int) -> tuple[np.ndarra
 
     Source: M. Raffel et al., Particle Image Velocimetry, 3rd edition, section 4.12 (synthetic
     particle images: Gaussian spots).
+
+    Example:
+        >>> one = Particles(np.zeros((1, 2)), np.array([2.0]), np.array([1.0]))
+        >>> frames, flow = image_pair(one, lambda p: np.ones_like(p), 5)
+        >>> frames.shape, flow[:, 2, 2]
+        ((2, 5, 5), array([1., 1.]))
     """
     axis = np.arange(size) - (size - 1) / 2
     grid = np.stack(np.meshgrid(axis, axis), -1)  # (H, W, 2), x first

@@ -27,6 +27,14 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
             that names a vertex that is not there.
 
     Source: Princeton Shape Benchmark, https://segeval.cs.princeton.edu/public/off_format.html.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "square.off")
+        ...     _ = file.write_text("OFF\\n4 1 0\\n0 0 0\\n1 0 0\\n1 1 0\\n0 1 0\\n4 0 1 2 3")
+        ...     read_off(file)[1].tolist()
+        [[0, 1, 2], [0, 2, 3]]
     """
     text = path.read_bytes().decode("latin-1")
     bare = (line.partition("#")[0].strip() for line in text.splitlines())
@@ -77,6 +85,14 @@ def read_pcd(path: Path) -> np.ndarray:
             that is no numbers, or another number of points than the header says.
 
     Source: https://pointclouds.org/documentation/tutorials/pcd_file_format.html.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "two.pcd")
+        ...     _ = file.write_text("FIELDS x y z\\nPOINTS 2\\nDATA ascii\\n0 0 1\\nnan 0 0")
+        ...     read_pcd(file).tolist()
+        [[0.0, 0.0, 1.0]]
     """
     header = {}
     lines = iter(Path(path).read_bytes().decode("latin-1").splitlines())

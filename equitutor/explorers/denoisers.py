@@ -88,6 +88,10 @@ def load_denoiser(path: str | Path) -> UNet:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_denoiser`.
+
+    >>> load_denoiser("no-such-file.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
 
     def build(state: dict[str, Tensor], about: dict) -> UNet:

@@ -42,6 +42,10 @@ def load_network(path: str | Path) -> PolyViT:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or was not written by `save_network`.
+
+    >>> load_network("no-such-file.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
 
     def build(state: dict[str, Tensor], about: dict) -> PolyViT:

@@ -101,6 +101,14 @@ def counts_along(
         least, threshold: as in `detection_counts`. visible: as in `in_window`.
 
     Raises ValueError where the result holds no detections of windows, or a shape does not fit.
+
+    >>> from equitutor.orbits import box_score, box_windows, evaluate
+    >>> blind = lambda x: torch.zeros(len(x), 1, 6)
+    >>> target = torch.tensor([[[6.0, 6, 10, 10, 0]]])
+    >>> orbit, score = box_windows(16, 8, reach=2, step=2), box_score("iou", 8)
+    >>> walk = evaluate(blind, torch.rand(1, 1, 16, 16), target, orbit, score, keep_outputs=True)
+    >>> counts_along(walk, target)["recall"].unique()
+    tensor([0.])
     """
     size, found = window_of(result), result.outputs
     check_targets(targets, found.shape[1])

@@ -1,4 +1,4 @@
-"""The list of references: each entry begins with the words by which the text cites it.
+"""The list of references: the label of each entry is what the text cites it by.
 
 A Sphinx extension (see ``_config.yml``); it registers the bibliography style ``author-year``.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from pybtex.database import Entry
 from pybtex.plugin import register_plugin
-from pybtex.richtext import Tag, Text
+from pybtex.richtext import Text
 from pybtex.style import FormattedEntry
 from pybtex.style.formatting.plain import Style
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
@@ -39,13 +39,12 @@ def cited_as(entry: Entry) -> Text:
 
 
 class AuthorYear(Style):
-    """The plain style, sorted by author and year, with the citation in front of each entry."""
+    """The plain style, sorted by author and year, with labels such as Cohen and Welling, 2016."""
 
     def format_entry(self, label: str, entry: Entry, bib_data: Any = None) -> FormattedEntry:
         """Returns the formatted entry; the arguments are those of pybtex."""
         made = super().format_entry(label, entry, bib_data)
-        front = Tag("strong", cited_as(entry), ".")
-        return FormattedEntry(made.key, Text(front, " ", made.text), made.label)
+        return FormattedEntry(made.key, made.text, str(cited_as(entry)))
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -171,6 +171,11 @@ def skin(
     Args:
         vertices: at rest, (B, V, 3). joints, posed: rest and posed joints, (B, P, 3).
         rotations: (B, P, 3, 3). weights: (V, P).
+
+    >>> joint = torch.zeros(1, 1, 3)
+    >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])[None, None]
+    >>> skin(torch.tensor([[[1.0, 0, 0]]]), joint, joint, quarter, torch.ones(1, 1))
+    tensor([[[0., 1., 0.]]])
     """
     moves = posed - (rotations @ joints[..., None])[..., 0]  # R_p v + (j_p - R_p h_p)
     turn = torch.einsum("vp,bpij->bvij", weights, rotations)

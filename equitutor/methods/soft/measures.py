@@ -16,6 +16,11 @@ def soft_layers(net: nn.Module) -> dict[str, SoftTypedLinear]:
 
     Raises ValueError if it has none, or if they differ in their groups: a sum over the layers would
     then mix the distances to different groups.
+
+    >>> from equitutor.methods.soft import O
+    >>> layer = SoftTypedLinear(Rep(n1=1), Rep(n1=1), [O(3)])
+    >>> list(soft_layers(nn.Sequential(layer, nn.Tanh())))
+    ['0']
     """
     if not isinstance(net, nn.Module):
         raise ValueError(f"net must be a module, got {type(net).__name__}")
@@ -93,6 +98,11 @@ def function_errors(
     Raises ValueError if a shape or a dtype does not fit, or the batch is empty.
 
     Source: Kim et al., 2023, who draw as "lie" does.
+
+    >>> from equitutor.methods.soft import O
+    >>> x = torch.randn(5, 3); v = Rep(n1=1)
+    >>> function_errors(lambda x: 2 * x, x, O(3), v, v, n=4).shape
+    torch.Size([4, 5])
     """
     _check_inputs(x, group, rep_in, rep_out)
     y = f(x)

@@ -31,7 +31,6 @@ def snapshot_rule(
             and > 0: the `codimensions`, or the distances at the start of training.
 
     Raises ValueError for numbers outside these ranges, NaN among them.
-
     Source: Kim et al., 2023, as their code has it; `normalize` is ours.
 
     >>> snapshot_rule(torch.tensor([9.0, 0.1, 0.2]), torch.tensor([0.0, 8.0, 8.0])).tolist()
@@ -87,11 +86,15 @@ def penalty(net: nn.Module, strengths: Tensor, params: Params | None = None) -> 
     """Returns sum_g lambda_g R_g, to be added to the loss: the paper's form; (...) over seeds.
 
     Args:
-        net: network with soft layers.
-        strengths: lambda (G,) or (..., G).
+        net: network with soft layers. strengths: lambda (G,) or (..., G).
         params: stand in for the network's own; leading axes are seeds.
 
     Raises ValueError for another number of strengths, or one that is not finite and >= 0.
+
+    >>> from equitutor.methods.soft import O
+    >>> net = SoftTypedLinear(Rep(n1=1), Rep(n1=1), [O(3)])
+    >>> torch.equal(penalty(net, torch.tensor([2.0])), 2 * distances(net)[0])
+    True
     """
     r = distances(net, params)
     check_tensor("strengths", strengths, r.shape[-1], r.shape[:-1])
@@ -104,13 +107,16 @@ def residual_penalty(
     """Returns the penalty of residual pathway priors: half the squared size of each pathway.
 
     Args:
-        net: network with `ResidualTypedLinear` layers.
-        residual, exact: strengths for the residual and the equivariant pathway, >= 0.
+        net: network with `ResidualTypedLinear` layers. residual, exact: the strengths, >= 0.
         params: stand in for the network's own; leading axes are seeds, and of the result.
 
     Raises ValueError if the network has no such layer.
-
     Source: Finzi, Benton, Wilson, 2021; the strengths as Kim et al. use them.
+
+    >>> from equitutor.methods.soft import O
+    >>> layer = ResidualTypedLinear(Rep(n1=1), Rep(n1=1), O(3), start=0.0)
+    >>> residual_penalty(layer, exact=0.0).item()
+    0.0
     """
     check_number("residual", residual)
     check_number("exact", exact)
@@ -133,13 +139,12 @@ def residual_penalty(
 def decoupled_step(
     net: nn.Module, strengths: Tensor, lr: float, params: Params | None = None
 ) -> None:
-    """Moves the soft layers towards their groups, in place: one proximal step of the penalty.
+    """Moves the soft layers toward their groups, in place: one proximal step of the penalty.
 
     W becomes the minimum of sum_g lambda_g R_g(V) + |V - W|^2 / (2 lr) over V, which is
     (1 + lr sum_g lambda_g (1 - P_g))^-1 W: stable for every strength.
 
-    Ours, not the paper's, which adds the penalty to the loss. Inside Adam a strong penalty sets the
-    size of every step and stops what should learn; a step of its own leaves Adam alone.
+    Ours; the paper adds the penalty to the loss, where inside Adam a strong one rules every step.
 
     Args:
         net: network with soft layers.
@@ -148,7 +153,6 @@ def decoupled_step(
         params: stand in for the network's own parameters; leading axes are seeds.
 
     Raises ValueError for another number of strengths, or numbers outside these ranges.
-
     Source: the idea of decoupling is that of Loshchilov and Hutter, ICLR 2019 (AdamW).
 
     >>> from equitutor.methods.soft import O, Rep, SoftTypedLinear
@@ -190,13 +194,11 @@ def _shrinking(blocks: Sequence[Tensor], pull: Tensor) -> Tensor:
 class SoftTuning:
     """Applies the penalties while a network trains, keeps a record, and sets the strengths once.
 
-    Call it after every step of the optimizer. With `decoupled=False` also add `penalty(params)`
-    to the loss.
+    Call it after each optimizer step; with `decoupled=False`, add `penalty(params)` to the loss.
 
     Args:
         net: network with soft layers; gives the structure, its parameters where none are passed.
-        strengths: lambda (G,) at the start, or (seeds, G). Zero for a group that only lends its
-            types.
+        strengths: lambda at the start, (G,) or (seeds, G); 0: a group that only lends its types.
         steps: length of the training, >= 1.
         at: part of the training after which the rule is used, in (0, 1]; None: never.
         window: part of the training before `at` in which the snapshot is kept.
