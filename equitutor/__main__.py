@@ -1,4 +1,4 @@
-"""The command line: ``python -m equitutor build | run | data | address``."""
+"""The command line: ``python -m equitutor build | run | handout | data | address``."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=_positive, help="CPU threads of PyTorch (fast: 1)")
     run.add_argument("--fresh", action="store_true", help="forget the checkpoints of earlier runs")
     run.set_defaults(action=_run)
+
+    handout = commands.add_parser("handout", help="copy a chapter without its solutions")
+    handout.add_argument("chapter", help="its name, e.g. polyphase-vit")
+    handout.add_argument("--out", type=Path, metavar="FOLDER", help="default: build/handouts")
+    handout.set_defaults(action=_handout)
 
     commands.add_parser("data", help="list, fetch or find the data sets", add_help=False)
 
@@ -120,6 +125,15 @@ def _run(options: argparse.Namespace) -> int:
         ledger.stamp(options.chapter, options.profile, seconds=done.seconds, peak_mb=done.peak_mb)
     _say(f"{options.chapter}: {done.seconds:.0f} s, {done.peak_mb:.0f} MB")
     _say(f"Executed copy: {copy.relative_to(root)}")
+    return 0
+
+
+def _handout(options: argparse.Namespace) -> int:
+    root = find_root()
+    _require_tools()
+    from equitutor.press.handout import handout
+
+    _say(str(handout(root, options.chapter, options.out)))
     return 0
 
 
