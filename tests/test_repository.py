@@ -114,6 +114,19 @@ def test_the_advice_names_the_version_of_pytorch_that_will_be_installed():
     assert f"`{pinned}`" in read(ROOT / "book/troubleshooting.md")
 
 
+def test_the_plan_of_the_course_names_sections_that_are_there():
+    rows = re.findall(r"^\| \d \| {doc}`([\w-]+)`(.*)$", read(ROOT / "book/index.md"), re.MULTILINE)
+    assert len(rows) == 8
+    for chapter, rest in rows:
+        cells = json.loads(read(ROOT / f"book/{chapter}.ipynb"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+        sections = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        for name in re.findall(r'"([^"]+)"', rest):
+            assert any(section.startswith(name) for section in sections), (chapter, name)
+        for label in re.findall(r"{ref}`(ex-[\w-]+)`", rest):
+            assert f":label: {label}\n" in text, (chapter, label)
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_to_files_that_exist(name):
     links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", read(ROOT / name))
