@@ -216,10 +216,12 @@ def explained():
 
 
 def bold(notebook):
-    """Returns the bold terms of a chapter; a bold sentence, or the head of a paragraph, is none."""
+    """Returns the bold terms of a chapter; sentences, numbers and heads of paragraphs are none."""
     cells = json.loads(read(notebook))["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    return {term for term in re.findall(r"\*\*([^*]+)\*\*", text) if term[-1] not in ".:?!"}
+    text = re.sub(r"^\*\*[^*]+\*\*", "", text, flags=re.MULTILINE)
+    terms = re.findall(r"\*\*([^*]+)\*\*", text)
+    return {term for term in terms if term[-1] not in ".:?!" and not term.isdigit()}
 
 
 @pytest.mark.parametrize("notebook", chapters(ROOT).values(), ids=lambda path: path.stem)
