@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -322,6 +323,36 @@ def test_consensus_refuses_what_has_no_mean():
 
 def planted_without_outputs():
     return evaluate(lambda x: x[:, 0, 0], noise(2, 1, 1, 4), torch.zeros(2).long(), shifts(1, 4))
+
+
+def test_outputs_that_move_but_cannot_be_brought_back_are_refused():
+    """An Orbit with act_y and the default inv_y would average answers in different poses."""
+    x, orbit = noise(2, 1, 4, 4), shifts(4, 4, output="image")
+
+    def measured(**actions):
+        mine = Orbit("my shifts", orbit.params, orbit.act_x, **actions)
+        return evaluate(upward, x, upward(x), mine, "squared_error", keep_outputs=True)
+
+    one_way = measured(act_y=orbit.act_y)
+    assert one_way.scores.max() < 1e-20  # the model is equivariant, and scored rightly
+    for ask in (consensus, lambda result: variance_decomposition(result, upward(x))):
+        with pytest.raises(ValueError, match="inv_y undoes its act_y: 'my shifts' has an act_y"):
+            ask(one_way)
+    assert_close(consensus(measured(act_y=orbit.act_y, inv_y=orbit.inv_y)), upward(x))
+    # the broken twin: what was computed before, although the error is zero
+    silent = one_way.outputs.mean(0)
+    assert (silent - upward(x)).abs().max() > 0.1
+    total, still = lambda x: x.sum((1, 2, 3)), Orbit("still", orbit.params, orbit.act_x)
+    invariant = evaluate(total, x, total(x), still, "squared_error", keep_outputs=True)
+    assert_close(consensus(invariant), total(x))  # neither action: nothing to bring back
+
+
+def test_consensus_takes_outputs_that_are_numpy_arrays():
+    x, orbit = noise(3, 1, 1, 4), shifts(1, 4)
+    model = lambda x: x[:, 0, 0].numpy()
+    result = evaluate(model, x, torch.zeros(3).long(), orbit, keep_outputs=True)
+    assert isinstance(result.outputs, np.ndarray)
+    assert_close(consensus(result), x.mean(3)[:, 0].expand(-1, 4))
 
 
 @pytest.mark.parametrize("group", ["turns", "shifts"])

@@ -2,24 +2,35 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from equitutor.orbits.orbit import leave
 from equitutor.orbits.result import OrbitResult
 
 
 def untransformed(result: OrbitResult) -> Tensor:
     """Returns u_g = rho_out(g)^-1 f(rho_in(g) x), the outputs brought back to x, (G, N, ...).
 
-    Raises ValueError where the result was made without keep_outputs=True or without tensors.
+    Raises ValueError where the result was made without keep_outputs=True or without tensors or
+    arrays, or where its orbit moves outputs by an act_y and has no inv_y to bring them back.
     """
-    if not isinstance(result.outputs, Tensor):
+    outputs, orbit = result.outputs, result.orbit
+    if isinstance(outputs, np.ndarray):
+        outputs = torch.from_numpy(outputs)
+    if not isinstance(outputs, Tensor):
         raise ValueError(
-            "result must hold tensor outputs: call evaluate(..., keep_outputs=True), got "
-            f"{type(result.outputs).__name__}"
+            "result must hold outputs that are tensors: call evaluate(..., keep_outputs=True) with "
+            f"a model that returns one tensor, got {type(outputs).__name__}"
         )
-    return torch.stack([result.orbit.inv_y(u, g) for g, u in enumerate(result.outputs)])
+    if orbit.act_y is not leave and orbit.inv_y is leave:  # the default of Orbit leaves outputs
+        raise ValueError(
+            f"result must come from an orbit whose inv_y undoes its act_y: {orbit.name!r} has an "
+            "act_y only; make it with orbits.finite, or as Orbit(..., act_y=..., inv_y=...)"
+        )
+    return torch.stack([orbit.inv_y(u, g) for g, u in enumerate(outputs)])
 
 
 def consensus(result: OrbitResult, kind: str = "mean") -> Tensor:

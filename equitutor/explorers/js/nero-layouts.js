@@ -94,7 +94,7 @@ function cellLayout({ cells, titles, axes }) {
 }
 
 function diskLayout({ shape: [planes, axes, angles], planes: names }) {
-  const [side, radius] = [220, 78]; // room for the names of the axes
+  const [side, radius] = [220, 72]; // room for the names of the axes
   const shapes = [];
   const centers = [];
   const turn = 360 / axes;
@@ -116,8 +116,8 @@ function diskLayout({ shape: [planes, axes, angles], planes: names }) {
     shapes,
     centers,
     frame: names.map((name, p) => ["+", "−"].map((sign, i) => [...name].map((axis, j) => {
-      const [x, y] = along(180 * i + 90 * j, radius + 12, side * (p + 0.5), CENTER);
-      return `<text class="et-nero-axis" x="${x}" y="${y + 4}">${sign}${axis}</text>`;
+      const [x, y] = along(180 * i + 90 * j, radius + 19, side * (p + 0.5), CENTER);
+      return `<text class="et-nero-axis" x="${x}" y="${y + 7}">${sign}${axis}</text>`;
     }).join("")).join("")).join(""),
     note: "Direction: the axis of the turn; distance from the center: its angle, up to 180°.",
     pick(x, y) {
