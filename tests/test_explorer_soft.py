@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -118,6 +119,27 @@ def test_at_zero_the_page_is_equivariant():
         before = in_node(net, x, h, 1, t)[1] @ net.rep_out.rho(h).float().mT
         after = in_node(net, turned, h, 1, t)[1]
         assert torch.allclose(before, after, atol=1e-5) == equal
+
+
+def test_ticks_are_round_and_inside():
+    node = shutil.which("node")
+    if node is None:
+        missing("needs Node.js to run js/soft.js")
+    tops = [0.525, 1.5, 4.3, 9.1, 20, 47.25, 100, 120, 4007]
+    code = source("soft.js") + f"\nconsole.log(JSON.stringify({tops}.map(softTicks)));"
+    run = subprocess.run(
+        [node, "--input-type=module", "--eval", code], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    for top, ticks in zip(tops, found, strict=True):
+        steps = {round(b - a, 9) for a, b in pairwise(ticks)}
+        assert ticks[0] == 0
+        assert ticks[-1] <= top
+        assert 3 <= len(ticks) <= 6
+        assert len(steps) == 1
+        assert f"{steps.pop():.0e}"[0] in "125"
+    assert found[3] == [0, 2, 4, 6, 8]
 
 
 # Files ---------------------------------------------------------------------------------------

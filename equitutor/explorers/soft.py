@@ -29,6 +29,7 @@ KINDS = {  # output, left and right type of a product -> its name in js/soft-nn.
 }
 MAX_SAMPLES = 200
 ANGLES = 24
+CAP = 1.2  # of the variance; charts of the test error end there, as in js/soft.js
 
 
 def save_soft(net: TypedNetwork, path: str | Path) -> Path:
@@ -195,7 +196,13 @@ def soft_explorer(
     data = {
         "networks": {name: page_soft(net, name) for name, net in networks.items()},
         "groups": [
-            {"name": group.name, "elements": group.sample(8, draw).numpy(), "turns": _turns(group)}
+            {
+                "name": group.name,
+                "elements": group.sample(8, draw).numpy(),
+                "turns": _turns(group),
+                "axis": _axis(group),
+                "several": len(group.lie) > 1,
+            }
             for group in groups
         ],
         "repIn": [net.rep_in.n0, net.rep_in.n1, net.rep_in.n2],
@@ -220,6 +227,14 @@ def _turns(group: MatrixGroup):
     return torch.linalg.matrix_exp(t[:, None, None] * group.lie[0]).numpy()
 
 
+def _axis(group: MatrixGroup) -> str:
+    """Returns the axis that the turns of `_turns` keep: "x", "y" or "z"; "" where it is none."""
+    if not len(group.lie):
+        return ""
+    still = group.lie[0].abs().sum(0) < 1e-9
+    return "xyz"[int(still.nonzero())] if still.sum() == 1 else ""
+
+
 def _picture(networks, g: int, holds: str, x: Tensor, y: Tensor) -> tuple[str, str]:
     """Returns test error against t as an inline picture, and its text."""
     import copy
@@ -240,11 +255,11 @@ def _picture(networks, g: int, holds: str, x: Tensor, y: Tensor) -> tuple[str, s
                     new.bias.copy_(kept_bias + t * (old.bias - kept_bias))
                 values.append(((moved(x) - y).square().mean() / y.var()).item())
         curves[name] = values
-        top = max(top, *values)
+        top = min(CAP, max(top, *values))
     lines, words = [], []
     for (name, values), color in zip(curves.items(), ("#0072b2", "#d55e00") * 9, strict=False):
         points = " ".join(
-            f"{40 + t / 1.5 * (width - 60):.0f},{height - 30 - v / top * (height - 60):.0f}"
+            f"{40 + t / 1.5 * (width - 60):.0f},{height - 30 - min(1, v / top) * (height - 60):.0f}"
             for t, v in zip(times, values, strict=True)
         )
         lines.append(

@@ -119,6 +119,47 @@ def test_keyboard_alone_is_enough(show):
     expect(page.locator('[data-et="live"]')).to_contain_text("PER, O(3), t = 0.95", timeout=20_000)
 
 
+@pytest.mark.parametrize("name", ["loss-plot", "error-plot"])
+def test_a_click_on_a_chart_sets_t(show, name):
+    page = show(explorer().to_html())
+    chart = page.locator(f'[data-et="{name}"]')
+    box = chart.bounding_box()
+
+    def click(t):  # the axis runs from pixel 78 to 486 of 520
+        chart.click(position={"x": box["width"] * (78 + t / 1.5 * 408) / 520, "y": 30})
+        return text(page, "t-text")
+
+    assert [click(t) for t in (0.5, 1.2)] == ["0.50", "1.20"]
+    assert page.locator('[data-et="t"]').input_value() == "1.2"
+    chart.click(position={"x": 2, "y": 30})  # left of the axis
+    assert text(page, "t-text") == "0.00"
+
+
+def test_the_orbit_chart_names_its_axis(show):
+    page = show(explorer().to_html())
+    assert text(page, "axis").strip() == "about z"
+    page.click('[data-et-group="O(2)_yz"]')
+    assert text(page, "axis").strip() == "about x"
+    page.click('[data-et-group="O(3)"]')
+    assert text(page, "axis").strip() == "about z (other axes are not shown)"
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_the_test_axis_ends_where_errors_are_hopeless(show, scale):
+    x, y = task()
+    page = show(soft_explorer(networks(), GROUPS, x, y / scale, holds="O(2)_xy").to_html())
+    expect(page.locator('[data-et="best"]')).to_have_text(re.compile(r"^\d\.\d\d$"), timeout=20_000)
+    with torch.no_grad():
+        net = networks()["PER"]
+        for layer in soft_layers(net).values():  # t = 1.5, where the error is largest
+            p = layer.projectors[1]
+            for value, kept in ((layer.weight, p.weight), (layer.bias, p.bias)):
+                value.copy_(kept(value) + 1.5 * (value - kept(value)))
+        worst = (100 * (net(x) - y / scale).square().mean() / (y / scale).var()).item()
+    assert (worst > 120) == (scale > 1)
+    assert text(page, "cap") == ("The axis ends at 120 %." if worst > 120 else "")
+
+
 @pytest.mark.parametrize("width", [340, 560, 900])
 def test_fits_every_width(show, width):
     page = show(explorer().to_html())

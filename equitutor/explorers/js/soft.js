@@ -2,7 +2,19 @@
 // Concatenated behind soft-nn.js, whose functions it uses.
 
 const TIMES = Array.from({ length: 31 }, (_, k) => k / 20); // 0 ... 1.5
+const END = 1.5; // of t
+const CAP = 120; // % of the variance; at 100 % the mean of the targets would do as well
+const [LEFT, RIGHT, ABOVE, BELOW] = [78, 34, 20, 46]; // margins of a chart
 const percent = (v) => `${v < 0.1 && v > 0 ? v.toExponential(0) : v.toFixed(1)} %`;
+
+// Round numbers from 0 to at most `top`, at most five steps.
+function softTicks(top) {
+  const raw = top / 5;
+  const size = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * size).find((v) => v >= raw * (1 - 1e-9));
+  return Array.from({ length: Math.floor(top / step + 1e-9) + 1 }, (_, k) =>
+    Number((k * step).toPrecision(3)));
+}
 
 const softEscaped = (text) => {
   const span = document.createElement("span");
@@ -10,7 +22,7 @@ const softEscaped = (text) => {
   return span.innerHTML;
 };
 
-function softMarkup(names, groups, holds) {
+function softMarkup(names, groups, holds, count) {
   const choice = (kind, values) => values
     .map((v) => `<button type="button" class="et-choice" data-et-${kind}="${softEscaped(v)}">${
       softEscaped(v)}${v === holds ? " ✓" : ""}</button>`).join("");
@@ -26,17 +38,19 @@ function softMarkup(names, groups, holds) {
         aria-label="t: 0 is exactly equivariant, 1 is the trained network">
       <output class="et-number" data-et="t-text"></output></label>
     <p class="et-note">W<sub>t</sub> = P W + t (W − P W). At 0 it is exactly equivariant, at 1 as
-      trained. ✓: the symmetry that the task has.</p>
+      trained. ✓: the symmetry that the task has. One network each and ${count} test samples, so the
+      numbers are not the means of a table.</p>
     <div class="et-soft-stage">
       <section><p class="et-head">Test error <span class="et-number" data-et="loss"></span></p>
         <p class="et-note">of the variance, against t. Lowest at t = <span class="et-number"
-          data-et="best">…</span></p>
+          data-et="best">…</span>. <span data-et="cap"></span></p>
         <canvas data-et="loss-plot" width="520" height="340" role="img"></canvas></section>
       <section><p class="et-head">Function error <span class="et-number" data-et="error"></span></p>
         <p class="et-note">mean over the chosen group, against t</p>
         <canvas data-et="error-plot" width="520" height="340" role="img"></canvas></section>
       <section><p class="et-head">Around the orbit</p>
-        <p class="et-note">error for each angle of the turn; dashed: as trained</p>
+        <p class="et-note">error for each angle of a turn<span data-et="axis"></span>; dashed: as
+          trained</p>
         <canvas data-et="orbit" width="520" height="340" role="img"></canvas></section>
       <section><p class="et-head">First layer, W<sub>t</sub></p>
         <p class="et-note">outputs down, inputs across; orange minus, blue plus</p>
@@ -60,7 +74,7 @@ function mount(root, data, onChange) {
   const state = { net: names[0], group: data.group, t: 1 };
   const mean = data.y.reduce((a, b) => a + b, 0) / data.y.length;
   const variance = data.y.reduce((a, b) => a + (b - mean) ** 2, 0) / (data.y.length - 1);
-  root.innerHTML = softMarkup(names, groups.map((g) => g.name), holds);
+  root.innerHTML = softMarkup(names, groups.map((g) => g.name), holds, count);
   const part = (name) => root.querySelector(`[data-et="${name}"]`);
   const write = (name, text) => (part(name).textContent = text);
   const color = (name) => getComputedStyle(root.querySelector(".et-soft")).getPropertyValue(name);
@@ -120,19 +134,21 @@ function mount(root, data, onChange) {
   function frame(canvas, top, xs, labels) {
     const c = canvas.getContext("2d");
     const [w, h] = [canvas.width, canvas.height];
-    const box = { x: (v) => 62 + (v / xs) * (w - 96), y: (v) => h - 46 - (v / top) * (h - 66) };
+    const box = {
+      x: (v) => LEFT + (v / xs) * (w - LEFT - RIGHT),
+      y: (v) => h - BELOW - (Math.min(v, top) / top) * (h - ABOVE - BELOW),
+    };
     c.clearRect(0, 0, w, h);
     c.font = "20px system-ui, sans-serif";
     c.fillStyle = c.strokeStyle = color("--et-soft");
     c.lineWidth = 1;
     c.beginPath();
-    c.moveTo(62, 20); c.lineTo(62, h - 46); c.lineTo(w - 34, h - 46);
+    c.moveTo(LEFT, ABOVE); c.lineTo(LEFT, h - BELOW); c.lineTo(w - RIGHT, h - BELOW);
     c.stroke();
     c.textAlign = "center";
     for (const [v, text] of labels) c.fillText(text, box.x(v), h - 18);
     c.textAlign = "right";
-    const digits = top < 5 ? 1 : 0;
-    for (const v of [0, top / 2, top]) c.fillText(v.toFixed(digits), 54, box.y(v) + 7);
+    for (const v of softTicks(top)) c.fillText(`${v} %`, LEFT - 8, box.y(v) + 7);
     return { c, box };
   }
   function line({ c, box }, xs, ys, stroke, dash = []) {
@@ -159,8 +175,10 @@ function mount(root, data, onChange) {
     const here = at(net, group, t)[key];
     const ready = TIMES.filter((_, k) => found[k]);
     const values = found.filter(Boolean).map((f) => f[key]);
-    const top = Math.max(...values, here, 0.5) * 1.05;
-    const plot = frame(part(name), top, 1.5, [[0, "0"], [0.5, "0.5"], [1, "1"], [1.5, "1.5"]]);
+    const most = Math.max(...values, here, 0.5) * 1.05;
+    const top = key === "loss" ? Math.min(CAP, most) : most;
+    if (key === "loss") write("cap", most > CAP ? `The axis ends at ${CAP} %.` : "");
+    const plot = frame(part(name), top, END, [[0, "0"], [0.5, "0.5"], [1, "1"], [1.5, "1.5"]]);
     line(plot, ready, values, color("--et-anchored"));
     dot(plot, t, here, color("--et-plain"));
     part(name).setAttribute("aria-label", `${key} in percent against t; at t = ${t} it is ${
@@ -169,6 +187,8 @@ function mount(root, data, onChange) {
 
   function drawOrbit() {
     const { net, group, t } = state;
+    const { axis, several } = groups[group];
+    write("axis", axis ? ` about ${axis}${several ? " (other axes are not shown)" : ""}` : "");
     const [now, then] = [around(net, group, t), around(net, group, 1)];
     const angles = now.map((_, k) => (360 * k) / now.length);
     const top = Math.max(...now, ...then, 0.5) * 1.05;
@@ -242,6 +262,16 @@ function mount(root, data, onChange) {
   }
 
   part("t").addEventListener("input", (event) => go({ t: Number(event.target.value) }));
+  for (const name of ["loss-plot", "error-plot"]) { // a chart sets t, as the slider does
+    const aim = (event) => {
+      const box = part(name).getBoundingClientRect();
+      const at = ((event.clientX - box.left) / box.width) * part(name).width;
+      const t = (END * (at - LEFT)) / (part(name).width - LEFT - RIGHT);
+      go({ t: Math.round(20 * Math.min(END, Math.max(0, t))) / 20 });
+    };
+    part(name).addEventListener("pointerdown", aim);
+    part(name).addEventListener("pointermove", (event) => event.buttons === 1 && aim(event));
+  }
   root.querySelectorAll("[data-et-net]").forEach((button) =>
     button.addEventListener("click", () => go({ net: button.dataset.etNet })));
   root.querySelectorAll("[data-et-group]").forEach((button, g) =>
