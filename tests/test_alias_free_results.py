@@ -88,7 +88,7 @@ def test_no_conclusion_flips_with_the_seed_of_the_feature_network(run):
 
 def test_verdicts_are_what_the_numbers_say(run):
     words = ("improves FID", " beat", "cost quality")
-    assert sum(any(w in c["claim"] for w in words) for c in run["claims"]) == 7
+    assert sum(any(w in c["claim"] for w in words) for c in run["claims"]) == 8
     assert wrong_verdicts(run) == []
     twin = copy.deepcopy(run)  # broken twin: a verdict that somebody typed
     claim = next(c for c in twin["claims"] if "CIFAR-10" in c["claim"])
@@ -122,6 +122,14 @@ def test_what_the_text_says_of_baselines_and_turns(run):
             assert (both.pop() if len(both) == 1 else "undecided") == word, pair
             assert max(e["mean"] for e in entries) < 0
     assert "300 steps" in run["settings"]["mnist"]
+    later = lambda n, name: nets(run, f"mnist, {n} steps pairs/{name} against average")
+    for n in (900, 2700):
+        for entry in later(n, "Kaiser B"):
+            assert conclusion(entry) == "undecided"
+            assert abs(entry["mean"]) < 2 and min(entry["values"]) < 0 < max(entry["values"])
+        assert all(entry["mean"] > 0 for entry in later(n, "Kaiser D"))
+    for entry in later(2700, "Kaiser D"):
+        assert min(entry["values"]) > 0 and conclusion(entry) == "undecided"
     assert {conclusion(e) for e in nets(run, "cifar10 pairs/paper D against max-pool")} == {
         "better"
     }

@@ -12,8 +12,6 @@ from pybtex.plugin import register_plugin
 from pybtex.richtext import Text
 from pybtex.style import FormattedEntry
 from pybtex.style.formatting.plain import Style
-from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
-from sphinxcontrib.bibtex.style.template import join, year
 
 
 def cited_as(entry: Entry) -> Text:
@@ -32,6 +30,10 @@ def cited_as(entry: Entry) -> Text:
     """
     if not entry.persons.get("author") or "year" not in entry.fields:
         raise ValueError(f"{entry.key}: a reference is cited by author and year, one is missing")
+    # Here, because Sphinx changes the filters of warnings when it is imported.
+    from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
+    from sphinxcontrib.bibtex.style.template import join, year
+
     style = AuthorYearReferenceStyle()
     names = style.person.author_or_editor_or_title(full=False)
     template = join(sep=style.author_year_sep)[names, year]
