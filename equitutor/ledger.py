@@ -228,8 +228,9 @@ def _ours(run: dict[str, Any] | None, text: str) -> str:
         return "–"
     group, slash, _ = name.partition("/")
     words, n = shown(run["metrics"][name]), run["metrics"][name]["n"]
-    number = f", n = {n}" if n > 1 and " of " not in words else ""
-    return (words + number).replace(" ", "\N{NO-BREAK SPACE}") + (f" ({group})" if slash else "")
+    parts = [words + ",", f"n = {n}"] if n > 1 and " of " not in words else [words]
+    parts = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts]  # lines break between them
+    return " ".join(parts) + (f" ({group})" if slash else "")
 
 
 def _root() -> Path | None:
