@@ -10,14 +10,15 @@ function frame(image) {
 // What scrolls inside its own box must do so by keyboard, too.
 function reach() {
   const boxes = document.querySelectorAll(
-    ".bd-article .cell_output, .bd-article div.math, .bd-article .et-wide, .bd-article pre",
+    ".bd-article .cell_output, .bd-article .et-wide, .bd-article pre, .bd-article mjx-container",
   );
   for (const box of boxes) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
   }
 }
 
-window.addEventListener("load", () => {
+window.addEventListener("load", async () => {
   document.querySelectorAll(".bd-article .cell_output figure > img").forEach(frame);
+  await window.MathJax?.startup?.promise; // a formula has its width only then
   reach();
 });

@@ -15,6 +15,7 @@ from conftest import ROOT
 
 from equitutor.chapters import pages
 
+CHAPTER = "book/arteq"  # has wide figures and wide formulas
 NAMES = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages(ROOT)]
 
 
@@ -197,6 +198,21 @@ def test_the_root_leads_to_the_index(visit, home):
     page = visit().open("index")
     page.wait_for_url(f"{home}/{NAMES[0]}.html")
     assert page.locator("main h1").first.inner_text().startswith("Equitutor")
+
+
+def test_a_phone_scrolls_wide_figures_and_formulas_by_keyboard_too(visit):
+    page = visit(viewport={"width": 380, "height": 800}).open(CHAPTER)
+    for wide in (".et-wide", "mjx-container[tabindex='0']"):
+        page.locator(f".bd-article {wide}").first.wait_for(state="attached")
+        box = page.locator(f".bd-article {wide}").first
+        box.scroll_into_view_if_needed()
+        box.focus()
+        assert box.evaluate("e => e === document.activeElement && e.scrollWidth > e.clientWidth")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+    narrow = visit(viewport={"width": 1280, "height": 800}).open(CHAPTER)
+    assert narrow.locator(".bd-article .et-wide").count() > 0
+    assert narrow.locator(".bd-article .et-wide[tabindex]").count() == 0  # there it all fits
 
 
 def test_search_finds_a_word_offline(visit):
