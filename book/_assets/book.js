@@ -7,18 +7,17 @@ function frame(image) {
   box.append(image);
 }
 
-// What scrolls inside its own box must do so by keyboard, too.
+// What scrolls inside its own box must do so by keyboard, too; MathJax sees to its formulas.
 function reach() {
   const boxes = document.querySelectorAll(
-    ".bd-article .cell_output, .bd-article .et-wide, .bd-article pre, .bd-article mjx-container",
+    ".bd-article .cell_output, .bd-article .et-wide, .bd-article pre",
   );
   for (const box of boxes) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
   }
 }
 
-window.addEventListener("load", async () => {
+window.addEventListener("load", () => {
   document.querySelectorAll(".bd-article .cell_output figure > img").forEach(frame);
-  await window.MathJax?.startup?.promise; // a formula has its width only then
   reach();
 });
