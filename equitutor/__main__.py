@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import shutil
 import sys
+import time
 from pathlib import Path
 
 from equitutor.chapters import BookError, chapter, find_root
@@ -46,7 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("chapter", help="its name, e.g. polyphase-vit")
     run.add_argument("--profile", choices=["fast", "full"], default="fast")
     run.add_argument("--threads", type=_positive, help="CPU threads of PyTorch (fast: 1)")
-    run.add_argument("--fresh", action="store_true", help="forget the checkpoints of earlier runs")
     run.set_defaults(action=_run)
 
     handout = commands.add_parser("handout", help="copy a chapter without its solutions")
@@ -101,11 +100,8 @@ def _run(options: argparse.Namespace) -> int:
     from equitutor.press.execution import ChapterFailed, execute
 
     name = f"{options.chapter}-{options.profile}"
-    folder = root / "build/runs" / name
-    if options.fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder.with_suffix(".ipynb")
+    copy = root / "build/runs" / f"{name}.ipynb"
+    started = time.time()
     log = root / "build/logs" / f"{name}.log"
     _say(f"{options.chapter}: profile {options.profile}, log in {log.relative_to(root)}")
     try:
@@ -114,14 +110,13 @@ def _run(options: argparse.Namespace) -> int:
             profile=options.profile,
             log=log,
             threads=options.threads or (1 if options.profile == "fast" else None),
-            env={"EQUITUTOR_RUN": options.chapter, "EQUITUTOR_CHECKPOINTS": str(folder)},
             save=copy,
         )
     except ChapterFailed as error:
         print(error, file=sys.stderr)
         _say(f"The notebook as far as it came: {copy.relative_to(root)}")
         return 1
-    if ledger.load(options.chapter, options.profile):  # a chapter may record nothing
+    if ledger.written_since(started, options.chapter, options.profile):  # it may record nothing
         ledger.stamp(options.chapter, options.profile, seconds=done.seconds, peak_mb=done.peak_mb)
     _say(f"{options.chapter}: {done.seconds:.0f} s, {done.peak_mb:.0f} MB")
     _say(f"Executed copy: {copy.relative_to(root)}")

@@ -47,6 +47,15 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def widest_float(device: torch.device | str) -> torch.dtype:
+    """Returns float64, or float32 on a device that has no float64: Apple's MPS.
+
+    >>> widest_float("cpu"), widest_float("mps")
+    (torch.float64, torch.float32)
+    """
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
 def profile() -> Literal["fast", "full"]:
     """Returns "fast" or "full", from the environment variable EQUITUTOR_PROFILE (default "fast").
 

@@ -30,7 +30,7 @@ from equitutor.methods.soft import (
     residual_penalty,
     snapshot_rule,
 )
-from equitutor.stacked import fit_stacked
+from equitutor.training import fit_stacked
 from equitutor.training import Batches
 
 quick = settings(deadline=None, max_examples=50)

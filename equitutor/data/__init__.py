@@ -17,7 +17,7 @@ from .errors import ChecksumError, DataError, DownloadError, FormatError
 from .flow import FlowPairs, flow_pairs
 from .furniture import furniture
 from .human import human_scan
-from .images import Images, cifar10, digits, mnist, on_canvas
+from .images import Images, cifar10, cifar10_jpeg, digits, mnist, on_canvas
 from .mnist_m import mnist_m, mnist_m_like, textures
 from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, body_poses, motion, retarget
 from .particles import Particles, image_pair, particle_pairs
@@ -59,6 +59,7 @@ __all__ = [
     "center_and_scale",
     "centered",
     "cifar10",
+    "cifar10_jpeg",
     "constant_velocity",
     "cossim",
     "cossim_target",

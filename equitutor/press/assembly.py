@@ -126,20 +126,27 @@ def title(notebook: Path) -> str:
 
 
 def claims(root: Path) -> str:
-    """Returns the tables of all chapters' claims as markdown; one that never ran says so.
+    """Returns the tables of all claims as markdown: of the studies, then of chapters without one.
 
     Args:
         root: folder of the book.
     """
     from equitutor.ledger import claims_markdown
+    from equitutor.studies import STUDIES
+    from equitutor.studies import pages as study_pages
 
     parts = []
     for page in pages(root):
-        if page.suffix == ".ipynb":
+        if page.suffix != ".ipynb" or page.parent.name == "evidence":
+            continue
+        if page.stem in STUDIES:
+            body = study_pages.claims_markdown(page.stem)
+            link = f"Lesson {{doc}}`{page.stem}`, evidence {{doc}}`evidence/{page.stem}`."
+        else:
             body = claims_markdown(page.stem)
             if body is None and "ledger.record(" not in page.read_text(encoding="utf-8"):
                 continue  # a chapter that tests no paper's claim
             body = body or "No run of this chapter is recorded yet."
             link = f"From the chapter {{doc}}`{page.stem}`."
-            parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
+        parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
     return "\n\n".join(parts) or "No chapter tests a claim yet."

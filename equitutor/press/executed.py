@@ -9,12 +9,14 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
-from equitutor import provenance
+import equitutor
 from equitutor.chapters import chapters, write_text
 from equitutor.press.execution import (
     ChapterFailed,
@@ -23,6 +25,8 @@ from equitutor.press.execution import (
     refuse_warnings,
     without_stderr,
 )
+from equitutor.studies.code import code_of, code_of_text
+from equitutor.studies.study import STUDIES, find
 
 PROFILE = "fast"
 CELL_TIMEOUT = 900  # seconds; only a cell that hangs ever meets it
@@ -39,23 +43,42 @@ class Record:
 
 
 def cache_key(root: Path, notebook: Path) -> str:
-    """Returns the SHA-256 over everything that a chapter's outputs depend on.
+    """Returns the SHA-256 over everything that a page's outputs depend on.
 
     Args:
         root: folder of the book.
-        notebook: the chapter's ``.ipynb`` file.
+        notebook: the page's ``.ipynb`` file.
+
+    Raises SyntaxError where a cell is not Python.
     """
-    digest = hashlib.sha256(provenance.code_hash(notebook).encode())
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    plain = TransformerManager().transform_cell  # magics become calls
+    text = "\n".join(plain(cell.source) for cell in cells)
+    tags = [sorted({"raises-exception"} & set(c.metadata.get("tags", ()))) for c in cells]
+    code = code_of_text(text)
+    if "equitutor.studies.records" in code:  # what is stale depends on the code of all studies
+        code |= {name: code_of(find(name)[1]) for name in STUDIES}
     versions = [PROFILE, sys.version.split()[0], importlib.metadata.version("torch")]
-    digest.update(repr(versions).encode())
-    files = [path for path in provenance.closure(notebook) if path.suffix != ".py"]
-    files += [root / "constraints.txt", root / "book/results" / f"{notebook.stem}.json"]
+    digest = hashlib.sha256(repr((versions, tags, sorted(code.items()))).encode())
+    folders = {Path(equitutor.__file__).parents[1].joinpath(*n.split(".")).parent for n in code
+               if n.startswith("equitutor.")}  # fmt: skip
+    files = [f for folder in sorted(folders) for f in _data_files(folder)]
+    files += [root / "constraints.txt", *sorted((root / "book/results").glob(f"{notebook.stem}.*"))]
     files += sorted((root / "book/checkpoints").glob(f"{notebook.stem}*"))
     for path in files:
         if path.is_file():
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
     return digest.hexdigest()
+
+
+def _data_files(folder: Path) -> Iterator[Path]:
+    """Yields the files of a package folder that are not Python, sub-packages left out."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
+            yield from _data_files(path)
+        elif path.is_file() and path.suffix not in {".py", ".pyc"}:
+            yield path
 
 
 def _cached(root: Path, name: str) -> tuple[Path, Path]:
@@ -164,7 +187,3 @@ def keep(root: Path, name: str, key: str, done: Execution) -> None:
     record_path.unlink(missing_ok=True)
     write_text(notebook_path, nbformat.writes(without_stderr(done.notebook)))
     write_text(record_path, json.dumps(asdict(record), indent=1))
-    if (root / "build/results" / f"{name}.json").is_file():
-        from equitutor import ledger
-
-        ledger.stamp(name, PROFILE, seconds=done.seconds, peak_mb=done.peak_mb)

@@ -20,7 +20,7 @@ from equitutor.methods.soft import (
     hom_projector,
 )
 from equitutor.methods.soft.projectors import clear_cache
-from equitutor.stacked import fit_stacked
+from equitutor.training import fit_stacked
 from equitutor.training import Batches, fit
 
 SIZES = [(Rep(2, 2), Rep(2, 2)), (Rep(4, 4), Rep(4, 4)), (Rep(6, 4, 1), Rep(6, 4, 1))]

@@ -13,7 +13,8 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from equitutor.actions import roll_images as roll_batch
+from equitutor import runtime
+from equitutor.actions.images import roll_images as roll_batch
 
 __all__ = [
     "PolyOrder",
@@ -26,6 +27,8 @@ __all__ = [
     "tie_rate",
     "undo_roll",
 ]
+
+PIECE = 1 << 18  # numbers of an image batch that are scored at a time on a CPU: 1 MB of float32
 
 # A fixed kernel without any mirror or point symmetry: it tells apart components that are mirror
 # images of one another, which every score of single pixels has to call equal.
@@ -72,9 +75,11 @@ def check_power(power: float) -> None:
 def phase_scores(
     x: Tensor, stride: int | tuple[int, int], power: float = 2, filtered: bool = False
 ) -> Tensor:
-    """Returns the score of each polyphase component, (B, p_h, p_w), float64, without gradient.
+    """Returns the score of each polyphase component, (B, p_h, p_w), without gradient.
 
     s_i(x) = sum_m sum_c |x_c(i + p m)|^power: it looks at values only, so a shift permutes it.
+    The sum over cells is exact, so its order does not show: a shifted image has the same scores
+    to the last bit, in every dtype and on every device.
 
     Args:
         x: real or integer maps (B, C, H, W).
@@ -83,6 +88,8 @@ def phase_scores(
             has the same Euclidean norm and the paper's score ties.
         filtered: score the positive part of a fixed asymmetric circular 3 x 3 filter of `x`
             instead. Costs a convolution and separates components that are mirror images.
+
+    The scores are float64; float32 on a device that has no float64.
 
     Raises:
         ValueError: `x` is not four-dimensional, empty or complex, `stride` does not divide,
@@ -97,17 +104,37 @@ def phase_scores(
     >>> phase_scores(row, (1, 2))
     tensor([[[ 2., 18.]]], dtype=torch.float64)
     """
+    counts, unit = _exact_scores(x, stride, power, filtered)
+    wide = runtime.widest_float(x.device)
+    return counts.to(wide) * unit.to(wide).view(-1, 1, 1)
+
+
+def _exact_scores(x: Tensor, stride, power: float, filtered: bool) -> tuple[Tensor, Tensor]:
+    """Returns the scores as whole numbers (B, p_h, p_w), int64, of a unit for each image (B,).
+
+    The energies of a shifted image are the same numbers in another order. A sum of floats would
+    depend on that order; a sum of whole numbers does not. So each energy is rounded to a multiple
+    of the unit, a power of two that leaves room for the sum.
+    """
     p_h, p_w = as_pair(stride, "stride")
     if x.ndim != 4 or x.numel() == 0:
         raise ValueError(f"x must be a non-empty (B, C, H, W) tensor, got shape {tuple(x.shape)}")
     if x.is_complex():
         raise ValueError(f"x must be real or integer, got dtype {x.dtype}")
     check_power(power)
-    b, _, h, w = x.shape
+    h, w = x.shape[-2:]
     check_divides((h, w), (p_h, p_w), "stride")
     x = x.detach()
     if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()  # squares of half-precision values overflow or tie
+    # Images by the piece: what is computed from one piece stays in the processor's cache.
+    piece = max(1, PIECE // x[0].numel()) if x.device.type == "cpu" else len(x)
+    parts = [_sums(part, p_h, p_w, power, filtered) for part in x.split(piece)]
+    return torch.cat([s for s, _ in parts]), torch.cat([u for _, u in parts])
+
+
+def _sums(x: Tensor, p_h: int, p_w: int, power: float, filtered: bool) -> tuple[Tensor, Tensor]:
+    b, _, h, w = x.shape
     if filtered:
         x = _asymmetric(x)
     if power == 2:
@@ -117,11 +144,18 @@ def phase_scores(
         energy = (square * square).sum(1)
     else:
         energy = x.abs().pow(power).sum(1)
-    # The energies of a shifted image are the same numbers in another order. Summed in float32
-    # that order would show; in float64 it does not, and only (B, H, W) numbers are converted.
-    cells = energy.view(b, h // p_h, p_h, w // p_w, p_w)
-    # One axis at a time: several times faster than both at once.
-    return cells.sum(1, dtype=torch.float64).sum(2)  # (B, p_h, p_w)
+    room = 62 - (h * w // (p_h * p_w)).bit_length()  # bits that the largest energy may take
+    peak = energy.amax((1, 2))  # (B,)
+    # Near the ends of the dtype's range the unit stops; scores that small or large are no use.
+    low, high = (126, 127) if x.dtype == torch.float32 else (1022, 1023)
+    power_of_two = (peak.log2().ceil() - room).nan_to_num(0, high, -low).clamp(-low, high)
+    unit = torch.exp2(power_of_two)
+    cells = (energy / unit.view(-1, 1, 1)).round().to(torch.int64)
+    cells = cells.view(b, h // p_h, p_h, w // p_w, p_w)
+    counts = cells.sum(1).sum(2)  # one axis at a time: several times faster than both at once
+    # What is not finite has no whole number: such an image gets the score 1 in units of infinity.
+    sound = peak.isfinite()
+    return torch.where(sound.view(-1, 1, 1), counts, 1), torch.where(sound, unit, peak)
 
 
 def _asymmetric(x: Tensor) -> Tensor:
@@ -144,7 +178,7 @@ def anchor(
     >>> anchor(x, 4)
     (tensor([1]), tensor([2]))
     """
-    scores = phase_scores(x, stride, power, filtered)
+    scores, _ = _exact_scores(x, stride, power, filtered)
     index = scores.flatten(1).argmax(1)  # (B,)
     p_w = scores.shape[2]
     return torch.div(index, p_w, rounding_mode="floor"), index % p_w
@@ -171,7 +205,7 @@ def undo_roll(y: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
 def score_gap(
     x: Tensor, stride: int | tuple[int, int], power: float = 2, filtered: bool = False
 ) -> Tensor:
-    """Returns how far the best score lies above the second, (best - second) / best, (B,) float64.
+    """Returns how far the best score lies above the second, (best - second) / best, (B,).
 
     Zero means a tie: the anchor is then decided by the order of the components, not by the image.
     Below about 1e-6 rounding in the layers before may decide it. Arguments as in `phase_scores`.
@@ -181,13 +215,14 @@ def score_gap(
     >>> score_gap(torch.tensor([[[[1.0, 2.0, 2.0, 1.0]]]]), (1, 2))
     tensor([0.], dtype=torch.float64)
     """
-    scores = phase_scores(x, stride, power, filtered).flatten(1)
-    if not scores.isfinite().all():
+    scores, unit = _exact_scores(x, stride, power, filtered)
+    if not unit.isfinite().all():
         raise ValueError(f"x must have finite scores, but |x|^{power:g} holds NaN or infinity")
+    scores, wide = scores.flatten(1), runtime.widest_float(x.device)
     if scores.shape[1] == 1:
-        return scores.new_ones(len(scores))  # a single component has no rival
+        return torch.ones(len(scores), dtype=wide, device=x.device)  # it has no rival
     best, second = scores.topk(2, dim=1).values.unbind(1)
-    return (best - second) / best.clamp_min(torch.finfo(scores.dtype).tiny)
+    return (best - second).to(wide) / best.clamp_min(1).to(wide)
 
 
 def tie_rate(
@@ -211,7 +246,7 @@ def tie_rate(
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0, got {tolerance!r}")
-    return (score_gap(x, stride, power, filtered) <= tolerance).double().mean().item()
+    return (score_gap(x, stride, power, filtered) <= tolerance).sum().item() / len(x)
 
 
 class PolyOrder(nn.Module):

@@ -1,0 +1,207 @@
+"""What a study is: runs on a grid, at sizes with names, and claims with rules made beforehand."""
+
+import importlib
+import importlib.util
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from equitutor.training import Checkpoint
+
+__all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "grid"]
+
+# The studies of the book: name -> module. Any other module that defines STUDY goes by its name.
+STUDIES = {"polyphase-vit": "equitutor.studies.polyphase"}
+
+# smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.
+SIZES = ("smoke", "cpu", "gpu", "paper")
+
+Config = dict[str, Any]
+Metrics = dict[str, float]
+
+# Columns that a table of records has of its own.
+RESERVED = ("size", "seconds", "peak_mb", "device", "date", "stale", "id")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over runs and its 95 % interval (Student's t).
+
+    Args:
+        values: one number a run. mean: their mean.
+        low, high: ends of the interval; infinite for a single run, which tells nothing of others.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a verdict follows from an estimate, in words and in code.
+
+    Args:
+        words: the rule as a page shows it.
+        judge: function from an `Estimate` to one of `verdicts`.
+        verdicts: what `judge` may return.
+    """
+
+    words: str
+    judge: Callable[[Estimate], str]
+    verdicts: tuple[str, ...] = ("holds", "does not hold", "undecided")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, what it is measured by, and the reason for each verdict, written before the run.
+
+    Args:
+        text: the claim in one sentence.
+        paper: the paper's figure and setting.
+        measure: function from the table of runs of one size to an `Estimate`; None: not tested.
+        rule: the rule that turns the estimate into a verdict.
+        reasons: verdict -> one or two sentences for the page. Complete: one for each verdict that
+            the rule can give, or only "not tested".
+        unit: unit of the estimate.
+    """
+
+    text: str
+    paper: str
+    measure: Callable[[Any], Estimate] | None
+    rule: Rule | None
+    reasons: Mapping[str, str]
+    unit: str = ""
+
+    def __post_init__(self):
+        wanted = set(self.rule.verdicts if self.rule and self.measure else ["not tested"])
+        if set(self.reasons) != wanted:
+            raise ValueError(
+                f"reasons must have a sentence for each of {sorted(wanted)}, for the claim "
+                f"{self.text!r} there are {sorted(self.reasons)}"
+            )
+
+
+@dataclass(frozen=True)
+class Study:
+    """The laboratory of one paper.
+
+    Args:
+        name: its name; records go to `book/results/<name>.jsonl`.
+        run: function (configuration, checkpoint) -> metrics, name -> finite float. It depends on
+            its configuration alone: what it needs to know stands in there.
+        sizes: name -> configurations, each from plain values (text, numbers, yes/no, None). A text
+            in place of configurations says what that size is and why nobody runs it here.
+        units: metric -> unit, "" for a pure number; every metric that `run` returns.
+        claims: what is claimed.
+    """
+
+    name: str
+    run: Callable[[Config, Checkpoint], Metrics] = field(repr=False)
+    sizes: Mapping[str, Sequence[Config] | str] = field(repr=False)
+    units: Mapping[str, str] = field(repr=False)
+    claims: Sequence[Claim] = field(default=(), repr=False)
+
+    def __post_init__(self):
+        for size, configs in self.sizes.items():
+            if size not in SIZES:
+                raise ValueError(f"sizes must be among {SIZES}, got {size!r}")
+            if isinstance(configs, str):
+                continue
+            seen = set()
+            for config in configs:
+                taken = config.keys() & {*RESERVED, *self.units}
+                if taken:
+                    raise ValueError(f"configurations must not use the names {sorted(taken)}")
+                text = canonical(config)
+                if text in seen:
+                    raise ValueError(f"configurations must differ, {config} stands twice in {size}")
+                seen.add(text)
+
+    def configs(self, size: str, only: Mapping[str, Sequence[str]] | None = None) -> list[Config]:
+        """Returns the configurations of a size, those alone that agree with `only`.
+
+        Args:
+            size: name of a size.
+            only: key -> values as text, such as {"network": ["plain"], "seed": ["0", "1"]}.
+
+        Raises:
+            ValueError: no such size, nobody runs it here, or `only` names an unknown key or
+                leaves nothing.
+        """
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {tuple(self.sizes)}, got {size!r}")
+        configs = self.sizes[size]
+        if isinstance(configs, str):
+            raise ValueError(f"size {size!r} cannot be run here: {configs}")
+        for key, values in (only or {}).items():
+            there = list(dict.fromkeys(str(c[key]) for c in configs if key in c))
+            unknown = [v for v in values if v not in there]
+            if unknown:
+                raise ValueError(
+                    f"only {key}={unknown[0]!r} fits no run of {self.name}, size {size}; "
+                    f"{key} has {there or 'no values: there is no such key'}"
+                )
+            configs = [c for c in configs if str(c.get(key)) in values]
+        return list(configs)
+
+
+def grid(**axes) -> list[Config]:
+    """Returns all combinations of the values: one configuration each, the last axis fastest.
+
+    Args:
+        axes: name -> list of values, or one value that all share.
+
+    >>> grid(network=["plain", "anchored"], seed=[0, 1], steps=100)[1]
+    {'network': 'plain', 'seed': 1, 'steps': 100}
+    """
+    values = [axis if isinstance(axis, list) else [axis] for axis in axes.values()]
+    return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def find(name: str) -> tuple[Study, ModuleType]:
+    """Returns a study and its module, by its name in the book or by the name of its module.
+
+    Raises ValueError where there is no such study.
+
+    >>> find("polyphase-vit")[0].name
+    'polyphase-vit'
+    """
+    if name not in STUDIES and "." not in name and importlib.util.find_spec(name) is None:
+        raise ValueError(f"study must be one of {', '.join(STUDIES)}, or a module, got {name!r}")
+    module = importlib.import_module(STUDIES.get(name, name))
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise ValueError(f"study must be a module that defines STUDY, got {name!r}")
+    return study, module
+
+
+def canonical(value: Any) -> str:
+    """Returns the one JSON text of plain values: keys sorted, no spaces, no NaN.
+
+    >>> canonical({"b": 1, "a": [True, None]})
+    '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def check_metrics(study: Study, metrics: Any) -> Metrics:
+    """Returns the metrics as floats; raises ValueError where they are not what was declared."""
+    if not isinstance(metrics, Mapping) or set(metrics) != set(study.units):
+        found = sorted(metrics) if isinstance(metrics, Mapping) else repr(metrics)
+        raise ValueError(f"run must return the metrics {sorted(study.units)}, got {found}")
+    values = {name: float(value) for name, value in metrics.items()}
+    bad = {name: value for name, value in values.items() if not math.isfinite(value)}
+    if bad:
+        raise ValueError(f"run must return finite metrics, got {bad}")
+    return values
