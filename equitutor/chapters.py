@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _files(node: object) -> list[str]:
 
 
 def chapters(root: Path) -> dict[str, Path]:
-    """Returns the notebooks of the book by name: ``{"polyphase-vit": Path(...)}``.
+    """Returns the notebooks of the book by name, such as "polyphase-vit", "evidence/nero".
 
     Args:
         root: folder of the book.
@@ -87,7 +88,34 @@ def chapters(root: Path) -> dict[str, Path]:
     Raises:
         BookError: ``_toc.yml`` names a page that does not exist.
     """
-    return {page.stem: page for page in pages(root) if page.suffix == ".ipynb"}
+    return {page_name(root, page): page for page in pages(root) if page.suffix == ".ipynb"}
+
+
+def page_name(root: Path, page: Path) -> str:
+    """Returns the name of a page: its path below ``book/`` without ending.
+
+    >>> page_name(Path("r"), Path("r/book/evidence/nero.ipynb"))
+    'evidence/nero'
+    """
+    return page.relative_to(root / "book").with_suffix("").as_posix()
+
+
+def book_file(name: str) -> Path | None:
+    """Returns the path of a recorded file of the book, or None where it is not at hand.
+
+    Args:
+        name: path below `book/`, such as "results/x.jsonl" or "checkpoints/x.safetensors".
+
+    Looks in the checkout, else among the files that come with an installed package.
+
+    >>> book_file("results/no-such-chapter.json") is None
+    True
+    """
+    try:
+        folder = find_root() / "book"
+    except BookError:
+        folder = Path(sysconfig.get_path("data"), "share", "equitutor")
+    return folder / name if (folder / name).exists() else None
 
 
 def chapter(root: Path, name: str) -> Path:

@@ -6,7 +6,6 @@ A full run writes `book/results/<chapter>.json`, which is committed; a fast run 
 
 import json
 import math
-import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from equitutor import runtime
 from equitutor.chapters import BookError, find_root, write_text
+from equitutor.chapters import book_file as recorded
 
 __all__ = [
     "VERDICTS",
@@ -295,23 +295,6 @@ def load(chapter: str, profile: str = "full") -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def recorded(name: str) -> Path | None:
-    """Returns the path of a recorded file of the book, or None where it is not at hand.
-
-    Args:
-        name: path below `book/`, such as "results/x.json" or "checkpoints/x.safetensors".
-
-    Looks in the checkout, else among the files that come with an installed package.
-
-    >>> recorded("results/no-such-chapter.json") is None
-    True
-    """
-    root = _root()
-    installed = Path(sysconfig.get_path("data"), "share", "equitutor")
-    path = (root / "book" if root else installed) / name
-    return path if path.exists() else None
 
 
 def described(result: dict[str, Any]) -> str:

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equitutor.chapters import book_file
+
 from .cache import fetch, locate
-from .errors import FormatError
+from .errors import DataError, FormatError
 from .formats import read_cifar10, read_idx
 from .reads import array_checksum, note
 
@@ -78,6 +80,28 @@ def mnist(split: str) -> Images:
     if len(pixels) != len(labels):
         raise FormatError(f"{prefix} has {len(pixels)} images but {len(labels)} labels")
     return Images(_unit(pixels[:, None]), _labels(labels), "mnist", DIGIT_CLASSES)
+
+
+def handful() -> Images:
+    """Return 20 test digits of MNIST, two of each class, that come with the book. No download.
+
+    Raises:
+        DataError: the file is not at hand: the package was installed without the book's files.
+
+    Source: as for `mnist`.
+
+    Example:
+        >>> handful().x.shape
+        torch.Size([20, 1, 28, 28])
+    """
+    from safetensors.torch import load_file
+
+    path = book_file("checkpoints/mnist-handful.safetensors")
+    if path is None:
+        raise DataError("mnist-handful.safetensors is not among the files of the book")
+    part = load_file(path)
+    note("book/mnist-handful", array_checksum(part["x"].numpy()))
+    return Images(_unit(part["x"].numpy()), part["y"], "mnist", DIGIT_CLASSES, subset=True)
 
 
 def cifar10(split: str) -> Images:

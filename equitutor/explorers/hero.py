@@ -36,12 +36,13 @@ def hero_html(root: Path | None = None) -> str | None:
     paths = [root / "book" / "checkpoints" / name for name in CHECKPOINTS] if root else []
     if not paths or not all(path.is_file() for path in paths):
         return None
-    from equitutor.data import digits
+    from equitutor.data import handful, on_canvas
 
     plain, anchored = map(load_network, paths)
-    test = digits("test", size=24)
-    chosen = _good_examples(plain, anchored, test.x, test.y)
-    explorer = polyphase_explorer(plain, anchored, test.x[chosen], test.y[chosen], compact=True)
+    digits = handful()
+    x = on_canvas(digits.x, 40)
+    chosen = _good_examples(plain, anchored, x, digits.y)
+    explorer = polyphase_explorer(plain, anchored, x[chosen], digits.y[chosen], compact=True)
     return explorer._repr_html_()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from equitutor.chapters import pages, write_text
+from equitutor.chapters import page_name, pages, write_text
 from equitutor.press.executed import Record, load
 
 
@@ -52,9 +52,10 @@ def assemble(root: Path) -> None:
     for page in pages(root):
         place = target / page.relative_to(root)
         if page.suffix == ".ipynb":
-            executed, record = load(root, page.stem)
+            name = page_name(root, page)
+            executed, record = load(root, name)
             node = merge_outputs(nbformat.read(page, as_version=4), executed)
-            line = badge(record, recorded(root, page.stem))
+            line = badge(record, recorded(root, name))
             for cell in node.cells:
                 if cell.cell_type == "markdown":
                     cell.source = cell.source.replace("<!-- badge -->", line)
@@ -88,7 +89,7 @@ def badge(record: Record, full: dict | None) -> str:
     parts = [("fast", f"{record.seconds:.0f} s", record.peak_mb, cores)]
     if full and full.get("seconds") and full.get("peak_mb"):
         minutes = f"{full['seconds'] / 60:.0f} min"
-        parts.append(("full", minutes, full["peak_mb"], html.escape(full["environment"]["device"])))
+        parts.append(("recorded run", minutes, full["peak_mb"], html.escape(full["environment"]["device"])))
     spans = "".join(
         f"<span><b>{name}</b> {time}, {peak / 1000:.1f} GB, {where}</span>"
         for name, time, peak, where in parts
@@ -137,16 +138,17 @@ def claims(root: Path) -> str:
 
     parts = []
     for page in pages(root):
-        if page.suffix != ".ipynb" or page.parent.name == "evidence":
+        if page.suffix != ".ipynb":
             continue
-        if page.stem in STUDIES:
-            body = study_pages.claims_markdown(page.stem)
-            link = f"Lesson {{doc}}`{page.stem}`, evidence {{doc}}`evidence/{page.stem}`."
+        name = page_name(root, page)
+        if name in STUDIES:
+            body = study_pages.claims_markdown(name)
+            link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
         else:
-            body = claims_markdown(page.stem)
+            body = claims_markdown(name)
             if body is None and "ledger.record(" not in page.read_text(encoding="utf-8"):
                 continue  # a chapter that tests no paper's claim
             body = body or "No run of this chapter is recorded yet."
-            link = f"From the chapter {{doc}}`{page.stem}`."
+            link = f"From the chapter {{doc}}`{name}`."
         parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
     return "\n\n".join(parts) or "No chapter tests a claim yet."

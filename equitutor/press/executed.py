@@ -63,7 +63,8 @@ def cache_key(root: Path, notebook: Path) -> str:
     folders = {Path(equitutor.__file__).parents[1].joinpath(*n.split(".")).parent for n in code
                if n.startswith("equitutor.")}  # fmt: skip
     files = [f for folder in sorted(folders) for f in _data_files(folder)]
-    files += [root / "constraints.txt", *sorted((root / "book/results").glob(f"{notebook.stem}.*"))]
+    files += [root / "constraints.txt"]
+    files += sorted((root / "book/results").glob(f"{notebook.stem}.json*"))
     files += sorted((root / "book/checkpoints").glob(f"{notebook.stem}*"))
     for path in files:
         if path.is_file():

@@ -27,8 +27,9 @@ def kernel_pid():
     return None
 
 
-@pytest.mark.parametrize("notebook", chapters(ROOT).values(), ids=lambda path: path.stem)
-def test_chapter_runs(notebook, monkeypatch):
+@pytest.mark.parametrize("name", chapters(ROOT))
+def test_chapter_runs(name, monkeypatch):
+    notebook = chapters(ROOT)[name]
     monkeypatch.setenv("EQUITUTOR_PROFILE", executed.PROFILE)
     monkeypatch.setenv("EQUITUTOR_STATIC", "1")  # what the pages show, not what a kernel adds
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -41,8 +42,8 @@ def test_chapter_runs(notebook, monkeypatch):
     if done.error is not None:
         pytest.fail(f"cell {done.error.failing_cell_index}: {done.error.trace}")
     ran = Execution(done.nb, time.monotonic() - started, memory.peak_mb)
-    executed.keep(ROOT, notebook.stem, key, ran)  # refuses a cell that warns
-    assert executed.is_fresh(ROOT, notebook.stem, notebook)
+    executed.keep(ROOT, name, key, ran)  # refuses a cell that warns
+    assert executed.is_fresh(ROOT, name, notebook)
 
 
 def test_a_failing_chapter_fails(tmp_path):
