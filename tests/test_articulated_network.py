@@ -237,7 +237,8 @@ def test_gradients_are_finite_at_the_start(network):
     for name, value in net.named_parameters():
         assert value.grad is not None, name
         assert value.grad.isfinite().all(), name
-        if name != "lift.first.bias":
+        # Equal weights on all rotations add up to no matrix: that bias gets rounding alone.
+        if name not in ("lift.first.bias", "weight.2.bias"):
             assert value.grad.abs().max() > 0, name
 
 
