@@ -192,13 +192,14 @@ def test_block_is_not_equivariant_off_the_grid():
         assert nearest_permutation > 0.1  # the tests above are not vacuous
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), PRECISION)
-def test_two_clusters_do_not_see_each_other(dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_two_clusters_do_not_see_each_other(dtype):
     torch.manual_seed(0)
     first = SeparableBlock(TABLES, 1, 4, 0.9).to(dtype)
     second = SeparableBlock(TABLES, 4, 4, 0.9).to(dtype)
     x = draw(1, 60, 3, dtype=dtype) * 0.3
     x[:, 30:, 0] += 2 + x.abs().max()
+    tolerance = rounding(dtype, 10, x.abs().max().item())
     ones = torch.ones(1, 60, 1, dtype=dtype)
     picked = torch.arange(0, 60, 3)[None]
     inner = torch.arange(0, 20, 2)[None]
