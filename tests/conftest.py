@@ -1,10 +1,15 @@
-"""What several test files share: the rule for missing data and missing browsers."""
+"""What several test files share: missing data, missing browsers, and how much rounding is allowed.
+
+Another processor sums in another order. So what is claimed to be exact is computed in float64, on
+both sides, and results are held to `rounding`, not to what one machine happened to give.
+"""
 
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +46,22 @@ def pytest_runtest_setup(item):
         reason = data_missing(mark.args[0])
         if reason:
             missing(reason)
+
+
+def rounding(dtype: torch.dtype, depth: int | torch.nn.Module, size: float = 1.0) -> float:
+    """Return how far two right results in `dtype` may lie apart, on any processors.
+
+    A sum of n numbers rounds n times, a random walk of sqrt(n) steps of eps: 32 steps for sums of
+    1,000 numbers, the longest in our layers. `depth` such sums in a row add up.
+
+    Args:
+        depth: number of sums in a row; of a network, its layers with parameters are counted.
+        size: of the largest number on the way, where that is not about 1.
+    """
+    if isinstance(depth, torch.nn.Module):
+        layers = (dict(m.named_parameters(recurse=False)) for m in depth.modules())
+        depth = sum(map(bool, layers))
+    return 32 * depth * size * torch.finfo(dtype).eps
 
 
 def find_chromium() -> str | None:

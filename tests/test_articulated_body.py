@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ from equitutor.methods.articulated import (
     world_to_local,
 )
 from equitutor.methods.articulated.anny import ASSETS
+from equitutor.methods.icosahedral import project_so3
 
 BODIES = {"toy": toy_body(), "anny": anny_lite()}
 patient = settings(deadline=None, max_examples=10)  # a busy machine is no failure
@@ -61,8 +63,9 @@ def truth(s, body):
 
 
 @both
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
-def test_skinning(name, dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_skinning(name, dtype):
+    tolerance = rounding(dtype, 2)
     body = double(name).to(dtype)
     beta = torch.randn(3, body.n_shape, generator=seeded(0)).to(dtype)
     eye = torch.eye(3, dtype=dtype).expand(3, body.n_parts, 3, 3)
@@ -86,15 +89,15 @@ def test_skinning(name, dtype, tolerance):
 @given(seed=st.integers(0, 999))
 def test_pose_and_bones(name, seed):
     body = double(name)
-    world = random_rotations(body, 2, 0.5, "random", seeded(seed)).double()
+    world = project_so3(random_rotations(body, 2, 0.5, "random", seeded(seed)).double())
     again = local_to_world(world_to_local(world, body.parents), body.parents)
-    assert (again - world).abs().max() < 1e-6
+    assert (again - world).abs().max() < 1e-12
     beta = torch.randn(2, body.n_shape, generator=seeded(seed)).double()
     vertices, joints = body(beta, world)
     _, rest = body.rest(beta)
     parents = list(body.parents[1:])
     bones = (joints[:, 1:] - joints[:, parents]).norm(dim=-1)
-    assert (bones - (rest[:, 1:] - rest[:, parents]).norm(dim=-1)).abs().max() < 1e-6
+    assert (bones - (rest[:, 1:] - rest[:, parents]).norm(dim=-1)).abs().max() < 1e-12
     # vertices of a part alone move rigidly with it
     p = body.n_parts - 1  # a leg of the toy, a foot of the person
     alone = body.weights[:, p] > 0.9999
@@ -301,7 +304,7 @@ def test_loss():
     right = truth(s, body)
     right = right._replace(logits=100 * right.logits)
     terms = fit_terms(right, s, body)
-    assert all(float(v) < 1e-6 for v in terms.values())
+    assert all(float(v) < rounding(torch.float32, 1) for v in terms.values())
     wrong = right._replace(matrices=s.rotations.roll(1, 0), beta=s.beta + 1)
     terms = fit_terms(wrong, s, body)
     assert float(terms["shape"]) == pytest.approx(1, rel=1e-5)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -84,10 +85,9 @@ def test_exact_for_the_whole_group_in_double(kind):
 
 
 def test_exact_for_all_sixty_in_single():
-    matrix, _, logits, beta = errors(build(torch.float32), scans().points, TABLES.elements)
-    assert matrix < 5e-5
-    assert logits < 1e-5
-    assert beta < 1e-5
+    net = build(torch.float32)
+    matrix, _, logits, beta = errors(net, scans().points, TABLES.elements)
+    assert max(matrix, logits, beta) < rounding(torch.float32, net)
 
 
 @patient
@@ -126,10 +126,12 @@ def test_a_reflection_is_noticed():
     assert (out.logits - seen.logits).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
-def test_translation(dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_translation(dtype):
     x = scans().points.to(dtype)
     net = build(dtype)
+    far = MOVE.abs().max().item()  # a point's digits are lost where it is far from the origin
+    tolerance = rounding(dtype, net, far)
     with torch.no_grad():
         out, moved = net(x), net(x + MOVE.to(dtype))
     assert relative(moved.matrices, out.matrices) < tolerance
@@ -164,11 +166,12 @@ def test_broken_twins_fail_the_tight_test(monkeypatch):
     net = build(torch.float32)
     monkeypatch.setattr(point_module, "distances", shortcut)
     matrix, _, logits, _ = errors(net, x, TABLES.elements[:10])
-    assert max(matrix, logits) > 5e-5
+    assert max(matrix, logits) > rounding(torch.float32, net)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-5)])
-def test_lift_is_exact_for_one_part_alone_even_where_parts_touch(dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_lift_is_exact_for_one_part_alone_even_where_parts_touch(dtype):
+    tolerance = rounding(dtype, 2)
     torch.manual_seed(0)
     lift = PartLift(TABLES, 8).to(dtype)
     s = scans(1, 200)
@@ -234,7 +237,8 @@ def test_gradients_are_finite_at_the_start(network):
     for name, value in net.named_parameters():
         assert value.grad is not None, name
         assert value.grad.isfinite().all(), name
-        if name != "lift.first.bias":
+        # Equal weights on all rotations add up to no matrix: that bias gets rounding alone.
+        if name not in ("lift.first.bias", "weight.2.bias"):
             assert value.grad.abs().max() > 0, name
 
 
@@ -244,7 +248,7 @@ def test_uniform_weights_give_no_nan():
     nn.init.constant_(net.weight[-1].bias, 1 / 60)
     s = scans(2)
     out = net(s.points)
-    assert out.matrices.abs().max() < 1e-6
+    assert out.matrices.abs().max() < rounding(torch.float32, 1)
     assert out.rotations.isfinite().all()
     fit_loss(out, s).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())

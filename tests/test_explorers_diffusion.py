@@ -1,18 +1,26 @@
 """The explorers of denoisers: networks, moves and chains in the page are those of PyTorch."""
 
 import json
+import math
 import shutil
 import subprocess
 
 import pytest
 import torch
-from conftest import missing
+from conftest import missing, rounding
+from torch import nn
 from torch.testing import assert_close
 
 from equitutor.explorers.denoisers import load_denoiser, page_denoiser, rounded, save_denoiser
 from equitutor.explorers.diffusion import dial_explorer, equivariance_explorer
 from equitutor.explorers.host import pack, source
-from equitutor.methods.alias_free import disc_mask, eq_psnr, ideal_rotate, ideal_shift
+from equitutor.methods.alias_free import (
+    band_limit,
+    disc_mask,
+    eq_psnr,
+    ideal_rotate,
+    ideal_shift,
+)
 from equitutor.methods.diffusion import (
     Diffusion,
     RotationPlan,
@@ -66,6 +74,10 @@ def net(radial=False, seed=0, **settings):
     return radial_convolutions(model) if radial else model
 
 
+def like(x, values):
+    return torch.tensor(values, dtype=torch.float64).view_as(x)
+
+
 CASES = {
     "max-pool": dict(resampler="maxpool_bilinear"),
     "average": dict(resampler="avg_nearest"),
@@ -78,25 +90,53 @@ CASES = {
 }
 
 
+class Sent(nn.Module):
+    """A resampler with its matrices as the page gets them: by the side of the map, of float32."""
+
+    factor = 2  # the page knows no other
+
+    def __init__(self, terms):
+        super().__init__()
+        self.terms = {int(n): value for n, value in terms.items()}
+
+    def forward(self, x):
+        number = lambda matrix: torch.tensor(matrix).float().to(x)
+        terms = self.terms[x.shape[-1]]
+        return sum(number(t["left"]) @ x @ number(t["right"]) for t in terms)
+
+
+def as_sent(model):
+    """What the page computes with, to the last digit: rounded weights and filters, in float64."""
+    config, model = page_denoiser(model, SIDE)["config"], rounded(model).double()
+    model.up = Sent(config["up"])
+    if config["down"]:
+        model.down = Sent(config["down"])
+    if config["act"]:
+        act = model.enter.act  # the one of all layers
+        act.up = Sent({n: terms["up"] for n, terms in config["act"].items()})
+        act.down = Sent({2 * int(n): terms["down"] for n, terms in config["act"].items()})
+    return model
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", CASES)
 def test_the_network_in_the_page_is_that_of_pytorch(name):
     model = net(**CASES[name])
-    x, steps = noise(2, 1, SIDE, SIDE), [3, 720]
-    with torch.no_grad():
-        expected = rounded(model)(x, torch.tensor(steps))
-        exact = model(x, torch.tensor(steps))
+    x, steps = noise(2, 1, SIDE, SIDE), torch.tensor([3, 720])
     got = in_node(
         "const net = unpackNetwork(job.net);"
         "const image = (k) => f64(job.x.subarray(256 * k, 256 * k + 256));"
         "return job.steps.map((t, k) => unetForward(net, image(k), t));",
         net=page_denoiser(model, SIDE),
         x=x.numpy(),
-        steps=steps,
+        steps=steps.tolist(),
     )
-    got = torch.tensor(got).view_as(expected)
-    assert_close(got, expected, atol=1e-5, rtol=1e-5)
-    assert_close(got, exact, atol=3e-2, rtol=3e-2)  # half precision costs little
-    other = rounded(net(**CASES[name], seed=1))(x, torch.tensor(steps))  # broken twin
+    got, x = torch.tensor(got, dtype=torch.float64).view(x.shape), x.double()
+    same, exact = as_sent(model), rounded(model).double()
+    assert_close(got, same(x, steps), atol=rounding(torch.float64, exact), rtol=0)
+    assert_close(got, exact(x, steps), atol=rounding(torch.float32, exact), rtol=0)
+    assert_close(got, model.double()(x, steps), atol=3e-2, rtol=3e-2)  # halves cost little
+    other = rounded(net(**CASES[name], seed=1)).double()(x, steps)  # broken twin
     assert (got - other).abs().max() > 1e-2
 
 
@@ -110,24 +150,20 @@ def test_halves_are_unpacked_bit_for_bit():
 
 
 @pytest.mark.parametrize("angle", [0, 30, 45, -45, 90, 135, -170, 180])
-def test_moves_are_those_of_the_package(angle):
-    x = noise(1, 1, SIDE, SIDE).double()
-    shifted, turned = in_node(
-        "const x = f64(job.x);"
-        "return [idealShift(x, 16, 0.37, -5.21), idealRotate(x, 16, job.angle)];",
-        x=x.numpy(),
-        angle=angle,
-    )
-    like = lambda values: torch.tensor(values, dtype=torch.float64).view_as(x)
-    x = x.float().double()  # what went through the page
-    assert_close(like(shifted), ideal_shift(x, (0.37, -5.21)), atol=1e-9, rtol=0)
-    assert_close(like(turned), ideal_rotate(x, angle), atol=1e-9, rtol=0)
-
-
-def test_whole_pixels_are_moved_as_they_are():
+def test_turns_are_those_of_the_package(angle):
     x = noise(1, 1, SIDE, SIDE)
-    got = in_node("return idealShift(f64(job.x), 16, -4, 3);", x=x.numpy())
-    assert_close(torch.tensor(got).view_as(x), x.roll((-4, 3), (2, 3)), atol=0, rtol=0)
+    turned = in_node("return idealRotate(f64(job.x), 16, job.angle);", x=x.numpy(), angle=angle)
+    assert_close(like(x, turned), ideal_rotate(x.double(), angle), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [(0.37, -5.21), (-4, 3), (2, 0.5), (-0.5, 17), (1e-9, 0)])
+def test_shifts_are_those_of_the_package(shift):
+    x = noise(1, 1, SIDE, SIDE)  # with Nyquist waves
+    got = in_node("return idealShift(f64(job.x), 16, ...job.shift);", x=x.numpy(), shift=shift)
+    wanted = ideal_shift(x.double(), shift)
+    whole = all(s == int(s) for s in shift)
+    assert_close(like(x, got), wanted, atol=0 if whole else 1e-12, rtol=0)
+    assert (like(x, got) - band_limit(wanted, 0.99)).abs().max() > 0.1  # twin: without them
 
 
 def test_decibels_and_masks_are_those_of_the_package():
@@ -139,21 +175,23 @@ def test_decibels_and_masks_are_those_of_the_package():
         b=b.numpy(),
     )
     assert exact
+    a, b = a.double(), b.double()
     zero_or_a = lambda x: x * 0 if x is a else a  # f(T a) = f(b) = a, and T f(a) = b
-    assert whole == pytest.approx(eq_psnr(zero_or_a, lambda x: b, a), abs=1e-4)
+    assert whole == pytest.approx(eq_psnr(zero_or_a, lambda x: b, a), abs=1e-9)
     mse = (a - b).square().mean().item()
-    assert whole == pytest.approx(10 * torch.tensor(4 / mse).log10().item(), abs=1e-4)
+    assert whole == pytest.approx(10 * math.log10(4 / mse), abs=1e-9)
     mse = (a - b)[..., disc_mask(SIDE)].square().mean().item()
-    assert inside == pytest.approx(10 * torch.tensor(4 / mse).log10().item(), abs=1e-4)
+    assert inside == pytest.approx(10 * math.log10(4 / mse), abs=1e-9)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("angle", [0, 60])
 def test_a_chain_in_the_page_makes_the_same_image(angle):
     model, start, steps = net(), noise(1, 1, SIDE, SIDE, seed=2), 6
     times = CHAIN.times(steps)[:-1]
     plan = RotationPlan(angle)
-    trace = []
-    CHAIN.sample(rounded(model), start.shape, steps, rotate=plan, start=start, trace=trace)
+    exact, trace = as_sent(model), []
+    CHAIN.sample(exact, start.shape, steps, rotate=plan, start=start.double(), trace=trace)
     got, best = in_node(
         "const net = unpackNetwork(job.net);"
         "const trace = sampleChain(net, f64(job.start), 16, job.times, job.levels, job.turns);"
@@ -165,10 +203,10 @@ def test_a_chain_in_the_page_makes_the_same_image(angle):
         turns=plan.increments(steps),
     )
     for ours, theirs in zip(got, trace, strict=True):
-        assert_close(torch.tensor(ours).view_as(start), theirs, atol=1e-5, rtol=1e-5)
-    angles, alike = realized_angles(start, trace[-1])
+        assert_close(like(start, ours), theirs, atol=steps * rounding(torch.float64, exact), rtol=0)
+    angles, alike = realized_angles(start.double(), trace[-1])
     assert best["angle"] == angles.item()
-    assert best["alike"] == pytest.approx(alike.item(), abs=1e-4)
+    assert best["alike"] == pytest.approx(alike.item(), abs=1e-9)
 
 
 def test_checkpoints_come_back_rounded(tmp_path):

@@ -86,10 +86,10 @@ def test_broken_twins_fail(twin, n):
 @pytest.mark.parametrize("make", [lambda: GroupCNN(4), lambda: GroupCNN(8), SteerableCNN])
 def test_logits_stay_at_right_angles_before_and_after_training(make):
     torch.manual_seed(0)
-    net = make()
-    assert spread(net) < 1e-4
+    net = make().double()
+    assert spread(net) < 1e-12
     optimizer = torch.optim.Adam(net.train().parameters(), 1e-2)
-    x, y = torch.rand(8, 1, 28, 28), torch.arange(8)
+    x, y = torch.rand(8, 1, 28, 28).double(), torch.arange(8)
     before = net.head.state_dict()
     before = {k: v.clone() for k, v in before.items()}
     for _ in range(3):
@@ -97,15 +97,15 @@ def test_logits_stay_at_right_angles_before_and_after_training(make):
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
     assert any(not torch.equal(v, before[k]) for k, v in net.head.state_dict().items())
-    assert spread(net) < 1e-4
+    assert spread(net) < 1e-12
 
 
 @pytest.mark.parametrize(
     ("make", "low", "high"),
-    [(CNN, 0.05, torch.inf), (lambda: GroupCNN(4), 0, 1e-5), (lambda: GroupCNN(8), 0, 1e-5)],
+    [(CNN, 0.05, torch.inf), (lambda: GroupCNN(4), 0, 1e-12), (lambda: GroupCNN(8), 0, 1e-12)],
 )
 def test_logits_of_the_plain_cnn_change_and_those_of_its_exact_kin_do_not(make, low, high):
-    net, images = fitted(make), shapes(8)
+    net, images = fitted(make).double(), shapes(8).double()
     with torch.no_grad():
         logits = net(images)
         change = max(
@@ -116,7 +116,7 @@ def test_logits_of_the_plain_cnn_change_and_those_of_its_exact_kin_do_not(make, 
 
 
 def test_odd_remainder_of_pooling_breaks_it():
-    x = torch.rand(1, 1, 7, 7)
+    x = torch.rand(1, 1, 7, 7).double()
     pool = lambda x: F.avg_pool2d(x, 2).mean()  # the last row and column are dropped
     assert abs(pool(x) - pool(torch.rot90(x, 1, (-2, -1)))) > 1e-4
     for net in (GroupCNN(4), SteerableCNN()):
@@ -133,7 +133,7 @@ def scalar_error(kind):
 
 
 def test_steerable_scalars_turn_and_a_kernel_that_is_not_radial_does_not():
-    assert scalar_error(SteerableConv) < 1e-6
+    assert scalar_error(SteerableConv) < 1e-12
     assert scalar_error(Lopsided) > 1e-3
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from conftest import rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +37,9 @@ def test_elements_sum_to_zero_and_reach_every_rotation():
     weights = 3 / 60 * torch.einsum("nij,aij->na", r, elements)
     assert (weighted_rotation_mean(weights, elements) - r).abs().max() < 1e-14
     weights = weights.float()
-    assert (weighted_rotation_mean(weights, elements.float()) - r).abs().max() < 1e-5
+    assert (weighted_rotation_mean(weights, elements.float()) - r).abs().max() < rounding(
+        torch.float32, 1
+    )
 
 
 @patient
@@ -52,8 +55,9 @@ def test_mean_and_projection_commute_with_the_group(seed):
     assert (wrong - TABLES.elements[7] @ m).abs().max() > 1e-3  # g instead of g^-1
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_projection(dtype, tolerance):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_projection(dtype):
+    tolerance = rounding(dtype, 3)
     m, g = normal(200, 3, 3).to(dtype), turns(200).to(dtype)
     r = project_so3(m)
     assert (r @ r.mT - torch.eye(3, dtype=dtype)).abs().max() < tolerance
@@ -89,7 +93,7 @@ def test_gradient_explodes_through_the_projection_and_not_through_the_loss_on_m(
 def test_uniform_weights_give_no_nan():
     weights = torch.full((4, 60), 1 / 60, requires_grad=True)
     m = weighted_rotation_mean(weights, TABLES.elements)
-    assert m.abs().max() < 1e-6
+    assert m.abs().max() < rounding(torch.float32, 1)
     assert project_so3(m).isfinite().all()
     matrix_loss(m, turns(4).float()).backward()
     assert weights.grad.isfinite().all()
@@ -105,7 +109,9 @@ def test_angle_is_accurate_everywhere(seed, angle):
     turn = torch.matrix_exp(angle * cross)
     a = turns(1, seed)[0]
     assert float(rotation_angle(a, a @ turn)) == pytest.approx(angle, rel=1e-6, abs=1e-12)
-    assert float(rotation_angle(a.float(), (a @ turn).float())) == pytest.approx(angle, abs=2e-6)
+    assert float(rotation_angle(a.float(), (a @ turn).float())) == pytest.approx(
+        angle, abs=rounding(torch.float32, 1)
+    )
 
 
 def test_arccos_has_the_floor_that_atan2_has_not():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import needs_data
+from conftest import needs_data, rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,14 +46,14 @@ def error(model, frames):
     seed=st.integers(0, 99),
 )
 def test_cross_correlation_commutes_with_all_16(side, window, step, reach, seed):
-    frames = data.particle_pairs(1, size=side, seed=seed).frames
+    frames = data.particle_pairs(1, size=side, seed=seed).frames.double()
     orbits.assert_equivariant(
-        lambda x: cross_correlation(x, window, reach, step), frames, ORBIT, atol=1e-6, rtol=0
+        lambda x: cross_correlation(x, window, reach, step), frames, ORBIT, atol=1e-12, rtol=0
     )
 
 
 def test_cross_correlation_commutes_on_all_kinds_of_flow(pairs):
-    assert error(cross_correlation, pairs.frames) <= 1e-6  # float32
+    assert error(cross_correlation, pairs.frames) <= rounding(torch.float32, 1)
     assert error(cross_correlation, pairs.frames.double()) <= 1e-12
 
 
@@ -74,8 +74,8 @@ def test_a_window_fixed_to_the_first_frame_breaks_time(pairs, monkeypatch):
 
 
 def test_the_first_of_equal_peaks_breaks_it(monkeypatch):
-    stripes = (torch.arange(32) % 3 == 0).float().expand(1, 2, 32, 32)
-    assert error(cross_correlation, stripes) <= 1e-6  # every third shift is as good
+    stripes = (torch.arange(32) % 3 == 0).double().expand(1, 2, 32, 32)
+    assert error(cross_correlation, stripes) <= 1e-12  # every third shift is as good
 
     def first(table):
         reach = table.shape[-1] // 2
@@ -111,7 +111,7 @@ def test_chunks_and_brightness_change_nothing(pairs):
     flow = cross_correlation(pairs.frames)
     assert torch.equal(cross_correlation(pairs.frames, chunk=4), flow)
     brighter = cross_correlation(0.1 + 0.5 * pairs.frames)
-    torch.testing.assert_close(brighter, flow, atol=1e-4, rtol=0)
+    torch.testing.assert_close(brighter, flow, atol=1e-4, rtol=0)  # contrast has a floor
 
 
 @settings(max_examples=5, deadline=None)
@@ -121,36 +121,36 @@ def test_group_average_commutes_for_any_weights(seed, reach):
     net = CostVolumeNet(reach, width=8)
     frames = torch.rand(2, 2, 16, 16)
     assert error(net, frames) > 1e-3
-    assert error(GroupAverage(net), frames) <= 1e-6
-    assert error(GroupAverage(net.double()), frames.double()) <= 1e-14
+    assert error(GroupAverage(net), frames) <= rounding(torch.float32, net)
+    assert error(GroupAverage(net.double()), frames.double()) <= rounding(torch.float64, net)
 
 
 def test_group_average_of_an_equivariant_model_is_that_model(pairs):
     average = GroupAverage(cross_correlation)
-    flow = cross_correlation(pairs.frames[:2])
-    torch.testing.assert_close(average(pairs.frames[:2]), flow, atol=1e-6, rtol=0)
+    frames = pairs.frames[:2].double()
+    torch.testing.assert_close(average(frames), cross_correlation(frames), atol=1e-12, rtol=0)
 
 
 def test_group_average_is_the_consensus_of_the_meter(pairs):
-    net = CostVolumeNet()
+    net, frames, flow = CostVolumeNet().double(), pairs.frames.double(), pairs.flow.double()
     result = orbits.evaluate(
-        net, pairs.frames, pairs.flow, ORBIT, rmse, keep_outputs=True, higher_is_better=False
+        net, frames, flow, ORBIT, rmse, keep_outputs=True, higher_is_better=False
     )
     with torch.no_grad():
-        average = GroupAverage(net)(pairs.frames)
-    torch.testing.assert_close(average, orbits.consensus(result), atol=1e-6, rtol=0)
+        average = GroupAverage(net)(frames)
+    torch.testing.assert_close(average, orbits.consensus(result), atol=1e-12, rtol=0)
 
 
 def test_vectors_that_are_not_turned_back_break_the_average(pairs):
-    average = GroupAverage(CostVolumeNet())
+    average, double = GroupAverage(CostVolumeNet().double()), pairs.frames.double()
 
     def broken(frames):
         with pytest.MonkeyPatch.context() as patch:  # the orbit of the test goes on turning them
             patch.setattr(actions, "transform_flow", actions.transform_scalar)
             return average(frames)
 
-    assert error(average, pairs.frames) <= 1e-6
-    assert error(broken, pairs.frames) > 1e-3
+    assert error(average, double) <= 1e-12
+    assert error(broken, double) > 1e-3
 
 
 def test_group_average_trains_the_model(pairs):

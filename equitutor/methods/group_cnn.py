@@ -272,7 +272,7 @@ class SteerableConv(nn.Module):
     def filters(self) -> Tensor:
         """Returns the filters as those of a plain convolution, (out, in, size, size)."""
         width = self.product.irreps_in1.dim
-        unit = torch.eye(width, device=self.weight.device).repeat(len(self.radial), 1)
+        unit = torch.eye(width).to(self.weight).repeat(len(self.radial), 1)
         weight = (self.radial @ self.weight * self.scale).repeat_interleave(width, 0)
         out = self.product(unit, self.harmonics.repeat_interleave(width, 0), weight)
         return out.view(self.size, self.size, width, -1).permute(3, 2, 0, 1)

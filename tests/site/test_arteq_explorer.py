@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from conftest import rounding
 from playwright.sync_api import expect
 
 from equitutor.explorers.articulated import articulated_explorer
@@ -96,12 +97,14 @@ def test_networks_in_the_page_are_pytorchs(browser, options):
     x = scans.points.double()
     with torch.no_grad():
         wanted = {"arteq": arteq.double()(x), "pointnet": pointnet.double()(x)}
+    # The kernel points of ArtEq travel as float32, rounded once.
+    close = {"arteq": rounding(torch.float32, 1), "pointnet": rounding(torch.float64, pointnet)}
     for name, prediction in wanted.items():
         for key in ("logits", "matrices", "beta", "rotations", "weights"):
             value = getattr(prediction, key)
             if value is not None:
                 got = torch.tensor(found[name][key], dtype=torch.float64)
-                assert (got - value.flatten()).abs().max() < 1e-5, (name, key)
+                assert (got - value.flatten()).abs().max() < close[name], (name, key)
 
 
 def test_projection_and_angles_in_the_page(browser):
@@ -116,15 +119,16 @@ def test_projection_and_angles_in_the_page(browser):
     }}"""
     page = browser.new_page()
     args = [m.flatten(1).tolist(), turns.flatten(1).tolist()]
-    found, vectors, angles = map(torch.tensor, page.evaluate(script, args))
+    answers = (torch.tensor(a, dtype=torch.float64) for a in page.evaluate(script, args))
+    found, vectors, angles = answers
     page.close()
-    assert (found.view(-1, 3, 3) - project_so3(m)).abs().max() < 1e-6
+    assert (found.view(-1, 3, 3) - project_so3(m)).abs().max() < 1e-12
     true = rotation_angle(torch.eye(3).double(), turns)
-    assert (angles - true).abs().max() < 1e-6
-    x, y, z = vectors.double().unbind(1)
+    assert (angles - true).abs().max() < 1e-12
+    x, y, z = vectors.unbind(1)
     o = torch.zeros_like(x)
     again = torch.matrix_exp(torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).view(-1, 3, 3))
-    assert (again - turns).abs().max() < 1e-5
+    assert (again - turns).abs().max() < 1e-12
 
 
 def test_turning_moves_the_scan_and_both_answers(show):

@@ -1,7 +1,8 @@
 // Ideal shifts and rotations of square images on a torus, and the reverse steps of a diffusion chain.
 
-// Weights K(u) of the sample at distance u - shift: all waves but the Nyquist wave move.
-function slideRow(x, n, at, stride, shift, keep) {
+// Weights K(u) of the sample at distance u - shift: all waves but the Nyquist wave move. That one, of
+// an even n, is multiplied by `nyquist`.
+function slideRow(x, n, at, stride, shift, nyquist) {
   const row = new Float64Array(n);
   for (let i = 0; i < n; i++) row[i] = x[at + i * stride];
   for (let j = 0; j < n; j++) {
@@ -9,7 +10,7 @@ function slideRow(x, n, at, stride, shift, keep) {
     for (let i = 0; i < n; i++) {
       let weight = 1;
       for (let k = 1; k < n / 2; k++) weight += 2 * Math.cos((2 * Math.PI * k * (j - i - shift)) / n);
-      if (keep && n % 2 === 0) weight += (j - i) % 2 ? -1 : 1;
+      if (n % 2 === 0) weight += (j - i) % 2 ? -nyquist : nyquist;
       sum += weight * row[i];
     }
     x[at + j * stride] = sum / n;
@@ -17,18 +18,14 @@ function slideRow(x, n, at, stride, shift, keep) {
 }
 
 // The image moved by dy down and dx to the right, any real numbers. Whole pixels are moved as they
-// are; for a fraction the Nyquist waves, which have no place in between, are dropped.
+// are; a fraction s leaves cos(pi s) of the Nyquist wave, the part of it that pixels show.
 export function idealShift(x, n, dy, dx) {
-  let y = Float64Array.from(x);
-  const whole = (d) => (Number.isInteger(d) ? ((d % n) + n) % n : 0);
-  const [down, right] = [whole(dy), whole(dx)];
-  if (down || right)
-    y = y.map((_, k) => {
-      const [i, j] = [Math.floor(k / n) - down + n, (k % n) - right + n];
-      return x[(i % n) * n + (j % n)];
-    });
-  if (!Number.isInteger(dy)) for (let k = 0; k < n; k++) slideRow(y, n, k, n, dy, false);
-  if (!Number.isInteger(dx)) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, dx, false);
+  const [down, right] = [Math.round(dy), Math.round(dx)];
+  const source = (i, d) => (((i - d) % n) + n) % n;
+  const y = Float64Array.from(x, (_, k) => x[source(Math.floor(k / n), down) * n + source(k % n, right)]);
+  const [rows, columns] = [dy - down, dx - right];
+  if (rows) for (let k = 0; k < n; k++) slideRow(y, n, k, n, rows, Math.cos(Math.PI * rows));
+  if (columns) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, columns, Math.cos(Math.PI * columns));
   return y;
 }
 
@@ -50,10 +47,10 @@ export function idealRotate(x, n, angle) {
   if (rest === 0) return y;
   const shear = () => {
     for (let i = 0; i < n; i++)
-      slideRow(y, n, i * n, 1, Math.tan(rest / 2) * (i - (n - 1) / 2), true);
+      slideRow(y, n, i * n, 1, Math.tan(rest / 2) * (i - (n - 1) / 2), 1);
   };
   shear();
-  for (let j = 0; j < n; j++) slideRow(y, n, j, n, -Math.sin(rest) * (j - (n - 1) / 2), true);
+  for (let j = 0; j < n; j++) slideRow(y, n, j, n, -Math.sin(rest) * (j - (n - 1) / 2), 1);
   shear();
   return y;
 }

@@ -1,13 +1,14 @@
 // Forward pass of equitutor's PolyViT on one image, with nothing but this file.
 //
-// Activations are Float32Array, token after token (row i holds the `dim` numbers of token i); every
-// sum is taken in double precision and rounded once. Weights carry PyTorch's state-dict names.
+// Activations lie token after token (row i holds the `dim` numbers of token i), in arrays of the kind
+// of the image's: Float32Array or Float64Array. Every sum is taken in double precision and rounded
+// once. Weights carry PyTorch's state-dict names.
 
 // y = x W^T + b for each of the `n` rows of x; W is (outputs, inputs) as PyTorch stores it.
 export function linear(x, n, weight, bias) {
   const outputs = bias.length;
   const inputs = weight.length / outputs;
-  const y = new Float32Array(n * outputs);
+  const y = new x.constructor(n * outputs);
   for (let row = 0; row < n; row++) {
     const start = row * inputs;
     for (let o = 0; o < outputs; o++) {
@@ -21,7 +22,7 @@ export function linear(x, n, weight, bias) {
 
 export function layerNorm(x, n, weight, bias) {
   const dim = weight.length;
-  const y = new Float32Array(x.length);
+  const y = new x.constructor(x.length);
   for (let row = 0; row < n; row++) {
     const start = row * dim;
     let mean = 0;
@@ -59,7 +60,7 @@ function attention(x, n, heads, get) {
   const kv = linear(x, n, get("key_value.weight"), get("key_value.bias")); // keys, then values
   const dim = q.length / n;
   const width = dim / heads;
-  const mixed = new Float32Array(n * dim);
+  const mixed = new x.constructor(n * dim);
   const scores = new Float64Array(n);
   for (let head = 0; head < heads; head++) {
     const first = head * width;
@@ -86,7 +87,7 @@ function attention(x, n, heads, get) {
 // Tokens of an image (channels, height, width): each patch in one row of numbers, then linear.
 function embed(image, { channels, size: [height, width], patch: [ph, pw] }, weight, bias) {
   const [rows, columns] = [height / ph, width / pw];
-  const flat = new Float32Array(image.length);
+  const flat = new image.constructor(image.length);
   let k = 0;
   for (let r = 0; r < rows; r++)
     for (let s = 0; s < columns; s++)
@@ -100,7 +101,7 @@ function embed(image, { channels, size: [height, width], patch: [ph, pw] }, weig
 // x + depth-wise 3 x 3 correlation of the token map, circular or with zeros outside.
 function neighborhood(x, rows, columns, weight, bias, circular) {
   const dim = bias.length;
-  const y = new Float32Array(x.length);
+  const y = new x.constructor(x.length);
   for (let r = 0; r < rows; r++) {
     for (let s = 0; s < columns; s++) {
       for (let c = 0; c < dim; c++) {
@@ -124,7 +125,7 @@ const add = (x, y) => x.map((v, i) => v + y[i]);
 
 // The image (channels, height, width) moved by dy down and dx to the right, around the torus.
 export function roll(image, channels, [height, width], dy, dx) {
-  const y = new Float32Array(image.length);
+  const y = new image.constructor(image.length);
   const [down, right] = [((dy % height) + height) % height, ((dx % width) + width) % width];
   for (let c = 0; c < channels; c++)
     for (let i = 0; i < height; i++)
@@ -181,7 +182,7 @@ export function vitForward(weights, config, image) {
     x = add(x, linear(y, n, get("mlp.2.weight"), get("mlp.2.bias")));
   }
   x = layerNorm(x, n, w("norm.weight"), w("norm.bias"));
-  const mean = new Float32Array(x.length / n).map((_, c) => {
+  const mean = new x.constructor(x.length / n).map((_, c) => {
     let sum = 0;
     for (let i = 0; i < n; i++) sum += x[i * (x.length / n) + c];
     return sum / n;

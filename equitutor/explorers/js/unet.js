@@ -72,15 +72,18 @@ export function groupNorm(x, weight, bias) {
   });
 }
 
-// The error function to 1.2e-7 (a Chebyshev fit).
+// The error function to 1e-15: a series of positive terms, and a continued fraction far from zero.
 function erf(x) {
-  const t = 1 / (1 + 0.5 * Math.abs(x));
-  const fit = [1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398,
-    1.48851587, -0.82215223, 0.17087277];
-  let sum = 0;
-  for (let k = fit.length - 1; k >= 0; k--) sum = fit[k] + t * sum;
-  const rest = t * Math.exp(-x * x - 1.26551223 + t * sum);
-  return x >= 0 ? 1 - rest : rest - 1;
+  const square = x * x;
+  if (square < 6) {
+    let [term, sum] = [x, x];
+    for (let k = 1; Math.abs(term) > 1e-17 * Math.abs(sum); k++) sum += term *= square / (k + 0.5);
+    return (2 / Math.sqrt(Math.PI)) * Math.exp(-square) * sum;
+  }
+  const size = Math.abs(x);
+  let rest = size;
+  for (let k = 40; k > 0; k--) rest = size + k / 2 / rest;
+  return Math.sign(x) * (1 - Math.exp(-square) / Math.sqrt(Math.PI) / rest);
 }
 export const gelu = (x) => x.map((v) => 0.5 * v * (1 + erf(v * Math.SQRT1_2)));
 

@@ -1,7 +1,8 @@
 """Ideal shifts and rotations of band-limited maps, and how far a network is from following them.
 
-Maps are periodic here. An even size has a bin at its Nyquist frequency, whose phase a real map does
-not tell: it can't be shifted by a fraction of a pixel, so it is dropped, or left in its place.
+Maps are periodic here. An even size has a wave at its Nyquist frequency, + - + -, of which pixels
+show the cosine only. A shift by s pixels makes it cos(pi s) times itself: exact for whole pixels,
+and what is left of it for a fraction. A rotation, which must lose nothing, leaves it in its place.
 """
 
 import math
@@ -15,46 +16,51 @@ from equitutor.methods.alias_free.arguments import check_maps, check_number
 __all__ = ["band_limit", "disc_mask", "eq_psnr", "ideal_rotate", "ideal_shift", "relative_error"]
 
 
-def ideal_shift(x: Tensor, shift: tuple[float, float], keep_nyquist: bool = False) -> Tensor:
+def ideal_shift(x: Tensor, shift: tuple[float, float]) -> Tensor:
     """Returns the maps moved by `shift` = (down, right) pixels, any real numbers, around a torus.
 
+    Whole pixels are moved as they are, bit for bit, as `Tensor.roll` does. For a fraction s of a
+    pixel the Nyquist wave of an even size is multiplied by cos(pi s). Without that wave, shifts add
+    up: a, then b, is a + b.
+
     Args:
-        x: maps (B, C, H, W), floating.
+        x: maps (B, C, H, W), float32 or float64.
         shift: (dy, dx) in pixels.
-        keep_nyquist: leave the Nyquist bin where it is instead of dropping it. Then nothing is
-            lost, but only the other frequencies move.
 
     Raises:
-        ValueError: `x` is not floating maps, or a shift is not a finite number.
+        ValueError: `x` is not such maps, or a shift is not a finite number.
 
-    >>> x = torch.zeros(1, 1, 5, 5); x[..., 2, 2] = 1
-    >>> torch.allclose(ideal_shift(x, (1, -2)), x.roll((1, -2), (2, 3)), atol=1e-6)
+    >>> x = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> torch.equal(ideal_shift(x, (1, -2)), x.roll((1, -2), (2, 3)))
     True
     """
     check_maps(x)
+    _check_precision(x)
     if not isinstance(shift, tuple | list) or len(shift) != 2:
         raise ValueError(f"shift must be two numbers (down, right), got {shift!r}")
     for axis, s in zip((-2, -1), shift, strict=True):
-        s = math.fmod(check_number(s, "shift"), x.shape[axis])  # long ways lose digits in float32
-        x = _slide(x, x.new_tensor(s), axis, keep_nyquist)
+        s = check_number(s, "shift")
+        whole = round(s)
+        x = x.roll(whole % x.shape[axis], axis)
+        if s != whole:  # at most half a pixel is left, so a long way loses no digits
+            x = _slide(x, x.new_tensor(s - whole), axis, keep_nyquist=False)
     return x
 
 
-def ideal_rotate(x: Tensor, angle: float, keep_nyquist: bool = True) -> Tensor:
+def ideal_rotate(x: Tensor, angle: float) -> Tensor:
     """Returns the maps turned counter-clockwise on the screen by `angle` degrees about the center.
 
-    Quarter turns move pixels exactly; what remains, at most 45 degrees, is three shears, each an
-    `ideal_shift` of every row or column by its own amount. A shear loses nothing, so white noise
-    stays white. Inside the disc of `disc_mask` this is a rotation of what is band-limited; pixels
-    that leave the square come in on the other side.
+    Quarter turns move pixels exactly; what remains, at most 45 degrees, is three shears: every row
+    or column slides by its own amount, all its waves but the Nyquist wave, which stays. So a shear
+    loses nothing, and white noise stays white. Inside the disc of `disc_mask` this is a rotation of
+    what is band-limited; pixels that leave the square come in on the other side.
 
     Args:
-        x: square maps (B, C, n, n), floating.
+        x: square maps (B, C, n, n), float32 or float64; for quarter turns any floating dtype.
         angle: degrees.
-        keep_nyquist: as in `ideal_shift`.
 
     Raises:
-        ValueError: `x` is not floating maps or not square, or the angle is not finite.
+        ValueError: `x` is not such maps or not square, or the angle is not finite.
 
     Source: Unser, Thevenaz, Yaroslavsky 1995, rotation by three shears.
 
@@ -75,13 +81,16 @@ def ideal_rotate(x: Tensor, angle: float, keep_nyquist: bool = True) -> Tensor:
     center = torch.arange(n, dtype=x.dtype, device=x.device) - (n - 1) / 2
     row_shift, column_shift = math.tan(rest / 2) * center, -math.sin(rest) * center
     # Counter-clockwise with rows counted downward: a row below the center first moves right.
-    x = _slide(x, row_shift[:, None], -1, keep_nyquist)
-    x = _slide(x, column_shift, -2, keep_nyquist)
-    return _slide(x, row_shift[:, None], -1, keep_nyquist)
+    x = _slide(x, row_shift[:, None], -1, keep_nyquist=True)
+    x = _slide(x, column_shift, -2, keep_nyquist=True)
+    return _slide(x, row_shift[:, None], -1, keep_nyquist=True)
 
 
 def _slide(x: Tensor, shift: Tensor, axis: int, keep_nyquist: bool) -> Tensor:
-    """Returns `x` moved along `axis` by `shift`, which broadcasts against the other axis."""
+    """Returns `x` moved along `axis` by `shift`, which broadcasts against the other axis.
+
+    The Nyquist wave stays, or keeps the part of it that pixels show.
+    """
     _check_precision(x)
     n = x.shape[axis]
     k = torch.arange(n // 2 + 1, dtype=x.dtype, device=x.device)
@@ -90,7 +99,8 @@ def _slide(x: Tensor, shift: Tensor, axis: int, keep_nyquist: bool) -> Tensor:
     factor = torch.polar(torch.ones_like(phase), phase)
     if n % 2 == 0:
         last = k == n // 2
-        factor = torch.where(last, torch.full_like(factor, float(keep_nyquist)), factor)
+        seen = torch.ones_like(phase) if keep_nyquist else phase.cos()
+        factor = torch.where(last, seen.to(factor.dtype), factor)
     return torch.fft.irfft(torch.fft.rfft(x, dim=axis) * factor, n=n, dim=axis)
 
 
@@ -104,8 +114,8 @@ def band_limit(x: Tensor, radius: float = 0.99) -> Tensor:
     Raises:
         ValueError: an argument outside these.
 
-    >>> x = torch.randn(1, 1, 8, 8)
-    >>> torch.allclose(band_limit(band_limit(x, 0.8), 0.8), band_limit(x, 0.8), atol=1e-6)
+    >>> x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
+    >>> torch.allclose(band_limit(band_limit(x, 0.8), 0.8), band_limit(x, 0.8))
     True
     """
     check_maps(x)

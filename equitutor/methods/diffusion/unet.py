@@ -16,11 +16,16 @@ from equitutor.methods.diffusion.resamplers import filtered, resampling_pair
 __all__ = ["UNet", "time_code"]
 
 
-def time_code(t: Tensor, dim: int) -> Tensor:
-    """Returns sines and cosines of the step's number at dim / 2 frequencies, float32 (B, dim).
+def time_code(t: Tensor, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Returns sines and cosines of the step's number at dim / 2 frequencies, (B, dim).
+
+    The angles are float32, equal on every processor; sines and cosines are taken in `dtype`, or in
+    float32 where that is coarser.
 
     Args:
-        t: (B,), numbers of steps. dim: even.
+        t: (B,), numbers of steps.
+        dim: even.
+        dtype: of the result, floating.
 
     Source: Vaswani et al. 2017.
 
@@ -28,11 +33,11 @@ def time_code(t: Tensor, dim: int) -> Tensor:
     tensor([[0., 0., 1., 1.]])
     """
     check_even(dim, "dim")
-    frequency = torch.exp(
-        torch.arange(0, dim, 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) / dim)
-    )
-    angle = t.float()[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], 1)
+    # In float32, exp is another last digit on another processor, and t makes it hundreds of them.
+    frequency = [math.exp(-k * math.log(1e4) / dim) for k in range(0, dim, 2)]
+    angle = t.float()[:, None] * torch.tensor(frequency, dtype=torch.float32, device=t.device)
+    angle = angle.to(torch.promote_types(torch.float32, dtype))
+    return torch.cat([angle.sin(), angle.cos()], 1).to(dtype)
 
 
 class DoubleConv(nn.Module):
@@ -195,7 +200,7 @@ class UNet(nn.Module):
             raise ValueError(f"t must have shape ({len(x)},), got {tuple(t.shape)}")
         if not torch.isfinite(t).all():
             raise ValueError(f"t must be finite numbers of steps, got {t.tolist()[:8]}")
-        code = time_code(t, self.time_dim).to(x.dtype)
+        code = time_code(t, self.time_dim, x.dtype)
         y = self.enter(x)
         skips = []
         for stage in self.descent:
