@@ -312,3 +312,12 @@ def test_bad_arguments_are_refused():
         ideal_matrix(4, "half")
     with pytest.raises(ValueError, match="boundary must be"):
         border_index(torch.arange(3), 3, "wrap")
+
+
+def test_images_of_many_sizes_do_not_fill_the_memory():
+    up = AliasFreeUp()
+    first = up(torch.ones(1, 1, 8, 8))
+    for n in range(8, 60):
+        up(torch.ones(1, 1, n, n + 1))
+    assert len(up._cache) <= resampling.KEPT
+    assert torch.equal(up(torch.ones(1, 1, 8, 8)), first)

@@ -59,6 +59,35 @@ def test_linear_is_the_papers():
     assert_close(Diffusion("linear").alpha_bar, torch.cumprod(1 - beta, 0))
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 20, 50, 250, 1001, 4000])
+def test_any_number_of_steps_has_the_levels_of_one_chain(schedule, steps):
+    level, of_1000 = Diffusion(schedule, steps).alpha_bar, Diffusion(schedule).alpha_bar
+    assert level[-1] == pytest.approx(of_1000[-1].item(), rel=1e-9)
+    assert (level > 0).all() and (level < 1).all() and (level.diff() < 0).all()
+    if 1000 % steps == 0:
+        every = 1000 // steps
+        assert_close(level, of_1000[every - 1 :: every])
+    if steps % 1000 == 0:
+        every = steps // 1000
+        assert_close(level[every - 1 :: every], of_1000)
+
+
+def test_variances_scaled_by_the_number_of_steps_would_end_elsewhere():
+    beta = (torch.linspace(1e-4, 0.02, 10, dtype=torch.float64) * 100).clamp(max=0.999)
+    assert torch.cumprod(1 - beta, 0)[-1] < 1e-12
+
+
+def test_steps_outside_the_chain_are_refused():
+    x0, e = noise(2, 1, 4, 4), noise(2, 1, 4, 4, seed=1)
+    for bad in (-2, len(CHAIN.alpha_bar)):
+        with pytest.raises(ValueError, match="t must be one integer"):
+            CHAIN.add_noise(x0, bad, e)
+        with pytest.raises(IndexError):
+            CHAIN.add_noise(x0, torch.tensor([0, bad]), e)
+    assert_close(CHAIN.add_noise(x0, torch.tensor([-1, -1]), e), x0)
+
+
 def test_noise_goes_in_and_comes_out():
     x0, e = noise(3, 1, 4, 4), noise(3, 1, 4, 4, seed=1)
     t = torch.tensor([0, 40, 99])

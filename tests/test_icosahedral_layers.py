@@ -310,8 +310,6 @@ def test_bad_input():
         (lambda: InterConv(TABLES, 2, 2, 1.0)(x, x, near > 1, f), "index has dtype torch.bool"),
         (lambda: take(f, near[[0, 0]]), r"shape \(2, 5, 3\); need integers of shape \(1"),
         # the first cloud of two has no point 5, but there is a sixth row
-        (lambda: take(x.repeat(2, 1, 1), torch.tensor([[5], [0]])), "entries outside 0..4"),
-        (lambda: take(x, near - 1), "entries outside 0..4"),
         (lambda: IntraConv(TABLES, 3, 2)(f), r"need \(..., 60, 3\)"),
         (lambda: IntraConv(TABLES, 0, 2), "inputs is 0; need an int of at least 1"),
         (lambda: GroupAttention(6, 4), "heads is 4; need a divisor of dim, 6"),
@@ -319,7 +317,6 @@ def test_bad_input():
         (lambda: SeparableBlock(TABLES, 2, 2, 1.0, norm="batch"), "norm is 'batch'"),
         (lambda: farthest_points(x[0], 2), r"points is \(5, 3\); need a tensor of shape \(B, N"),
         (lambda: farthest_points(x[:, :0], 2), "at least one point"),
-        (lambda: farthest_points(x * math.nan, 2), "nan or infinity"),
         (lambda: farthest_points(x.long(), 2), "floating-point"),
         (lambda: farthest_points(x, 2.0), "n is 2.0"),
         (lambda: nearest(x, x, 0), "k is 0"),

@@ -48,6 +48,8 @@ def cross_correlation(
     [2, 0]
     """
     _check_frames(frames)
+    if not frames.isfinite().all():
+        raise ValueError("frames must be finite, got NaN or infinity")
     for name, value, least in (("window", window, 4), ("reach", reach, 1), ("step", step, 1),
                                ("chunk", chunk, 1)):  # fmt: skip
         check_count(name, value, least)
@@ -132,8 +134,8 @@ def _refine(log: Tensor) -> Tensor:
 def _linear(side: int, centers: Tensor) -> Tensor:
     """Return the matrix (side, n) that interpolates from the centers, constant beyond the last."""
     pixel = torch.arange(side, dtype=torch.float64, device=centers.device)[:, None]
-    step = (centers[1] - centers[0]).item() if len(centers) > 1 else 1.0
-    inside = pixel.clamp(centers[0].item(), centers[-1].item())
+    step = centers[1] - centers[0] if len(centers) > 1 else 1.0
+    inside = pixel.clamp(centers[0], centers[-1])
     return (1 - (inside - centers).abs() / step).clamp(min=0)
 
 
@@ -229,13 +231,13 @@ class GroupAverage(nn.Module):
         if not callable(model):
             raise ValueError(f"model must be callable, got {type(model).__name__}")
         self.model = model
+        self.inverses = groups.dihedral(4).inv.tolist()
 
     def forward(self, frames: Tensor) -> Tensor:
         """Returns the averaged flow (B, 2, H, W)."""
         _check_frames(frames)
-        space = groups.dihedral(4)
         total = 0.0
-        for g, inverse in enumerate(space.inv.tolist()):
+        for g, inverse in enumerate(self.inverses):
             moved = actions.transform_scalar(frames, g)
             for pair, sign in ((moved, 1), (moved.flip(1), -1)):
                 flow = self.model(pair)
@@ -244,7 +246,7 @@ class GroupAverage(nn.Module):
                     raise ValueError(f"model must return flows {tuple(frames.shape)}, got {found}")
                 # float64: the order of the sum changes with g, and float32 would show it
                 total = total + sign * actions.transform_flow(flow, inverse).double()
-        return (total / (2 * space.order)).to(frames.dtype)
+        return (total / (2 * len(self.inverses))).to(frames.dtype)
 
 
 def endpoint_error(flow: Tensor, truth: Tensor) -> Tensor:
@@ -277,8 +279,6 @@ def _check_frames(frames: Tensor) -> None:
             f"{frames.dtype} {tuple(frames.shape)}" if isinstance(frames, Tensor) else type(frames)
         )
         raise ValueError(f"frames must be floating point pairs (B, 2, H, W), got {found}")
-    if not frames.isfinite().all():
-        raise ValueError("frames must be finite, got NaN or infinity")
 
 
 def _check_flows(flow: Tensor, truth: Tensor) -> None:

@@ -6,6 +6,8 @@ separable, is a short sum of separable ones.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ DENSE_UP_TO = 128
 # Coarse pixels of a map up to which one matrix for both axes is faster still (18x at 4 x 4, where
 # a batch of tiny products is all overhead; even at 7 x 7 for one term, at 12 x 12 for several).
 WHOLE_UP_TO = {True: 36, False: 144}
+KEPT = 32  # matrices that a module keeps: images of many sizes must not fill the memory
 
 
 def separable_terms(h: Tensor, tolerance: float = 1e-9) -> tuple[Tensor, Tensor]:
@@ -63,8 +66,8 @@ def separable_terms(h: Tensor, tolerance: float = 1e-9) -> tuple[Tensor, Tensor]
 class _Resampler(nn.Module, ABC):
     """What up and down share: the filter, and its matrices for the sizes met so far.
 
-    Matrices are made in float64 and kept for each size, dtype and device they were asked for, so
-    they follow the maps. They are no buffers: a state_dict knows nothing of them.
+    Matrices are made in float64 and kept for the last `KEPT` sizes, dtypes and devices they were
+    asked for, so they follow the maps. They are no buffers: a state_dict knows nothing of them.
     """
 
     def __init__(self, filter: Tensor | str | None = None, boundary: str = "zero", factor: int = 2):
@@ -110,12 +113,22 @@ class _Resampler(nn.Module, ABC):
 
     def _cached(self, n: int, left: bool, x: Tensor) -> Tensor:
         """Returns `matrices(n)` as `x` is: times the weights for the left side of a map."""
-        key = (n, left, x.dtype, x.device)
-        if key not in self._cache:
+
+        def make() -> Tensor:
             matrix = self.matrices(n)
             if left and self.terms is not None:
                 matrix = self.terms[1].view(-1, 1, 1) * matrix
-            self._cache[key] = (matrix if left else matrix.mT.contiguous()).to(x)
+            return matrix if left else matrix.mT.contiguous()
+
+        return self._keep((n, left), make, x)
+
+    def _keep(self, size: tuple, make: Callable[[], Tensor], x: Tensor) -> Tensor:
+        """Returns the matrix of that size as `x` is, made only if it is not kept."""
+        key = (*size, x.dtype, x.device)
+        if key not in self._cache:
+            if len(self._cache) == KEPT:
+                del self._cache[next(iter(self._cache))]  # the oldest
+            self._cache[key] = make().to(x)
         return self._cache[key]
 
     def _dense(self, x: Tensor) -> Tensor:
@@ -131,14 +144,15 @@ class _Resampler(nn.Module, ABC):
     def _whole(self, x: Tensor) -> Tensor:
         """Returns the result of one product with the Kronecker product of both axes."""
         height, width = x.shape[-2:]
-        key = ("whole", height, width, x.dtype, x.device)
-        if key not in self._cache:
+
+        def make() -> Tensor:
             axes = (self.matrices(n).contiguous() for n in (height, width))
             pairs = zip(*axes, strict=True)
             weights = torch.ones(1) if self.terms is None else self.terms[1]
             both = sum(w * torch.kron(*pair) for w, pair in zip(weights, pairs, strict=True))
-            self._cache[key] = both.mT.contiguous().to(x)
-        y = x.reshape(-1, height * width) @ self._cache[key]
+            return both.mT.contiguous()
+
+        y = x.reshape(-1, height * width) @ self._keep(("whole", height, width), make, x)
         ratio = y.shape[1] / (height * width)  # 4 or 16, or one over these
         side = ratio**0.5
         return y.reshape(*x.shape[:2], round(side * height), round(side * width))
@@ -148,7 +162,9 @@ class _Resampler(nn.Module, ABC):
         dense = self.terms is None or max(coarse) <= DENSE_UP_TO
         whole = coarse[0] * coarse[1] <= WHOLE_UP_TO[self.separable]
         steps = 1 if dense and self.separable else self.factor // 2
-        with torch.autocast(x.device.type, enabled=False):  # 8 bits of a filter are no filter
+        # 8 bits of a filter are no filter.
+        known = torch.amp.is_autocast_available(x.device.type)
+        with torch.autocast(x.device.type, enabled=False) if known else nullcontext():
             y = x if x.dtype == torch.float64 else x.float()
             for _ in range(steps):
                 y = self._whole(y) if whole else self._dense(y) if dense else self._depthwise(y)

@@ -82,6 +82,8 @@ def fit_body(
     torch.Size([2])
     """
     check_points("points", points)
+    if not points.isfinite().all():
+        raise ValueError("points holds nan or infinity; need finite coordinates")
     check_count("steps", steps)
     check_count("vertices", vertices)
     if starts is None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from equitutor.methods.articulated.body import check_tree
 from equitutor.methods.articulated.parts import (
     PartLift,
-    check_labels,
     part_centroids,
     part_vectors,
+    parts_of,
     pool_parts,
 )
 from equitutor.methods.icosahedral import (
@@ -170,7 +170,8 @@ class ArtEq(ExactConstants):
                 some steps of training only.
 
         Raises:
-            ValueError: points are not a finite, non-empty (B, N, 3) tensor, or labels do not fit.
+            ValueError: points are not a non-empty (B, N, 3) tensor, or labels do not fit.
+            RuntimeError: a label names no part.
         """
         check_points("points", points)
         x = points - points.mean(1, keepdim=True)
@@ -181,8 +182,7 @@ class ArtEq(ExactConstants):
             labels = logits.detach().argmax(-1)
             parts = logits.detach().softmax(-1)  # the pose has no say in the labels
         else:
-            check_labels(labels, points, p)
-            parts = nn.functional.one_hot(labels, p).to(x)
+            parts = parts_of(labels, x, p)
         pooled = pool_parts(features, take(parts, picked))  # (B, P, G, C)
         centroids = part_centroids(x, parts)
         weights = self.weigh(x, labels, pooled, centroids)

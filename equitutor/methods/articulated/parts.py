@@ -45,15 +45,27 @@ def _check_weights(weights: Tensor, values: Tensor) -> None:
         )
 
 
-def check_labels(labels: Tensor, points: Tensor, parts: int) -> None:
-    """Returns nothing; raises ValueError unless labels (B, N) name one of so many parts each."""
+def parts_of(labels: Tensor, points: Tensor, parts: int) -> Tensor:
+    """Returns weights (B, N, P) as `points` are: 1 in the part that a label names, else 0.
+
+    Args:
+        labels: (B, N), int64. points: (B, N, 3). parts: P.
+
+    Raises:
+        ValueError: labels of another shape or dtype.
+        RuntimeError: a label outside 0 ... P - 1; on a GPU, later, an assertion there.
+
+    >>> parts_of(torch.tensor([[1, 0]]), torch.zeros(1, 2, 3), 3)
+    tensor([[[0., 1., 0.],
+             [1., 0., 0.]]])
+    """
     if labels.shape != points.shape[:2] or labels.dtype != torch.int64:
         raise ValueError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; need "
             f"{tuple(points.shape[:2])}, int64"
         )
-    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < parts:
-        raise ValueError(f"labels has entries outside 0..{parts - 1}; need those of parts")
+    # one_hot looks at the labels before it starts, and scatter while it runs.
+    return points.new_zeros(*labels.shape, parts).scatter(2, labels[..., None], 1)
 
 
 def part_vectors(centroids: Tensor, parents: tuple[int, ...], elements: Tensor) -> Tensor:
@@ -124,10 +136,9 @@ class PartLift(ExactConstants):
             points: (B, N, 3). labels: part of each point, (B, N), int64. parts: P.
 
         Raises:
-            ValueError: labels do not fit the points, or name a part that is not there.
+            ValueError, RuntimeError: as for `parts_of`.
         """
-        check_labels(labels, points, parts)
-        one_hot = nn.functional.one_hot(labels, parts).to(points)  # (B, N, P)
+        one_hot = parts_of(labels, points, parts)  # (B, N, P)
         centroids = part_centroids(points, one_hot)
         offset = (points - one_hot @ centroids) / self.unit  # (B, N, 3)
         # W R_a^T u: turn the 3 x H weights, not the points.

@@ -41,7 +41,7 @@ class PointNet(nn.Module):
         """Returns the prediction for clouds (B, N, 3); labels are taken and left unused.
 
         Raises:
-            ValueError: points are not a finite, non-empty (B, N, 3) tensor.
+            ValueError: points are not a non-empty (B, N, 3) tensor.
         """
         check_points("points", points)
         x = 2 * (points - points.mean(1, keepdim=True))  # meters are a little small

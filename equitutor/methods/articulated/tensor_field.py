@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor.methods.articulated.network import Prediction, mlp
-from equitutor.methods.articulated.parts import check_labels, part_centroids
+from equitutor.methods.articulated.parts import part_centroids, parts_of
 from equitutor.methods.icosahedral import (
     farthest_points,
     interpolation,
@@ -132,7 +132,7 @@ class TensorField(nn.Module):
             labels: true parts (B, N) to pool with instead of the predicted ones.
 
         Raises:
-            ValueError: points are not a finite, non-empty (B, N, 3) tensor.
+            ValueError: points are not a non-empty (B, N, 3) tensor.
         """
         check_points("points", points)
         x = points - points.mean(1, keepdim=True)
@@ -151,8 +151,7 @@ class TensorField(nn.Module):
         logits = self.segment(both)
         parts = logits.detach().softmax(-1)
         if labels is not None:
-            check_labels(labels, points, self.n_parts)
-            parts = nn.functional.one_hot(labels, self.n_parts).to(x)
+            parts = parts_of(labels, x, self.n_parts)
         beta = self.shape(whole)
         if self.head == "kabsch":
             rest = self.rest(both)

@@ -20,8 +20,10 @@ class Diffusion:
     """A chain x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise with t = 0 ... steps - 1, and its reverse.
 
     Args:
-        schedule: "linear" (variances from 1e-4 to 0.02, scaled so that other numbers of steps end
-            at the same noise) or "cosine" (cut off where as little of the image is left as there).
+        schedule: "linear" (variances from 1e-4 to 0.02 in 1000 steps) or "cosine" (cut off where
+            as little of the image is left as there). Both give a_t as a function of the share of
+            the chain that is done: any number of steps ends at the same noise, and a chain of 100
+            takes every tenth level of one of 1000.
         steps: length T of the chain.
         predict: what a model's output means. "noise", as in the paper; or "velocity",
             sqrt(a_t) noise - sqrt(1 - a_t) x_0, which small models learn faster: where nearly all
@@ -44,35 +46,39 @@ class Diffusion:
         if type(steps) is not int or steps < 1:
             raise ValueError(f"steps must be an int >= 1, got {steps!r}")
         self.steps = steps
+        share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
         if schedule == "linear":
-            scale = 1000 / steps
-            beta = torch.linspace(1e-4 * scale, 0.02 * scale, steps, dtype=torch.float64)
-            beta = beta.clamp(max=0.999)
+            level = _linear_level(share)
         elif schedule == "cosine":
-            time = torch.linspace(0, COSINE_END, steps + 1, dtype=torch.float64)
-            level = torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
-            beta = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+            level = torch.cos((share * COSINE_END + 0.008) / 1.008 * math.pi / 2).square()
         else:
             raise ValueError(f"schedule must be 'linear' or 'cosine', got {schedule!r}")
         if predict not in ("noise", "velocity"):
             raise ValueError(f"predict must be 'noise' or 'velocity', got {predict!r}")
         self.schedule, self.predict = schedule, predict
-        self.alpha_bar = torch.cumprod(1 - beta, 0)
+        self.alpha_bar = level[1:] / level[0]
 
     def _level(self, t: Tensor | int, x: Tensor) -> Tensor:
         """Returns a_t as `x` is, (B, 1, 1, 1) or (1, 1, 1, 1); one for t = -1."""
-        t = torch.as_tensor(t).cpu().reshape(-1)
-        whole = not (t.is_floating_point() or t.dtype == torch.bool)
-        if not (whole and len(t) in (1, len(x)) and t.min() >= -1 and t.max() < self.steps):
+        if not isinstance(t, Tensor) and (type(t) is not int or not -1 <= t < self.steps):
+            raise ValueError(f"t must be one integer in -1 ... {self.steps - 1}, got {t!r}")
+        t = torch.as_tensor(t).reshape(-1)
+        if t.is_floating_point() or t.dtype == torch.bool or len(t) not in (1, len(x)):
             raise ValueError(
-                f"t must be one integer in -1 ... {self.steps - 1}, or one for each of "
-                f"{len(x)} images, got {t.tolist()[:8]}"
+                f"t must be one integer, or one for each of {len(x)} images, "
+                f"got {t.dtype} {tuple(t.shape)}"
             )
-        levels = torch.cat([self.alpha_bar, self.alpha_bar.new_ones(1)])  # index -1 is the last
-        return levels[t].to(x).view(-1, 1, 1, 1)
+        levels = torch.cat([self.alpha_bar, self.alpha_bar.new_ones(1)]).to(t.device, x.dtype)
+        # The level of t = -1 is the last. What lies outside the chain is sent to where there is
+        # none, and index_select refuses it: a look at the numbers would make a GPU wait.
+        row = t.where((t >= 0) & (t < self.steps), -1).where(t != -1, self.steps)
+        return levels.index_select(0, row).to(x.device).view(-1, 1, 1, 1)
 
     def add_noise(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
         """Returns x_t for images x0 (B, C, H, W), steps t () or (B,), and noise of x0's shape.
+
+        Raises ValueError where shapes do not fit, or t is an int outside -1 ... T - 1; IndexError
+        where such a number stands in a tensor (on a GPU, later, an assertion there).
 
         >>> x0 = torch.ones(1, 1, 2, 2)
         >>> torch.equal(Diffusion().add_noise(x0, -1, torch.zeros_like(x0)), x0)
@@ -234,6 +240,15 @@ class Diffusion:
             if trace is not None:
                 trace.append(x)
         return x
+
+
+def _linear_level(share: Tensor) -> Tensor:
+    """Returns a_t after a share of the chain of 1000 steps; between two steps its log is linear."""
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    log = F.pad(torch.log1p(-beta).cumsum(0), (1, 0))  # after 0 ... 1000 steps
+    done = share * 1000
+    before = done.long().clamp(max=999)
+    return (log[before] + (done - before) * (log[before + 1] - log[before])).exp()
 
 
 def _answer(model: Denoiser, x: Tensor, t: Tensor) -> Tensor:

@@ -104,7 +104,8 @@ class InterConv(ExactConstants):
 def kernel_sums(kappa: Tensor, neighbors: Tensor, features: Tensor) -> Tensor:
     """Returns sum_j kappa_m(x_j - x) f(x_j, a) of one cloud, as (G, S, K C).
 
-    A neighbor is near few of the kernel points, so most of kappa is zero and left out.
+    A neighbor is near few of the kernel points, so most of kappa is zero. On the CPU that is left
+    out. A GPU would have to wait until the rest is counted: there it is a product with all of it.
 
     Args:
         kappa: (S, K, k). neighbors: (S, k).
@@ -115,6 +116,9 @@ def kernel_sums(kappa: Tensor, neighbors: Tensor, features: Tensor) -> Tensor:
     2.0
     """
     (s, k, _), (g, c) = kappa.shape, features.shape[1:]
+    if not kappa.is_cpu or torch.compiler.is_compiling():
+        sums = kappa @ features[neighbors].flatten(2)  # (S, K, G C)
+        return sums.view(s, k, g, c).permute(2, 0, 1, 3).reshape(g, s, k * c)
     on = kappa.detach() != 0
     count = on.sum(-1).flatten()
     sums = nn.functional.embedding_bag(

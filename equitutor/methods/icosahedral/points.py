@@ -21,8 +21,8 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     """Returns values[b, index[b, ...]]: (B, N, ...) and (B, ...) make (B, ..., rest).
 
     Raises:
-        ValueError: index holds no integers, has another B, or has one outside 0 ... N - 1: that
-            would be a value of another cloud.
+        ValueError: index holds no integers, or has another B.
+        IndexError: index has an entry outside 0 ... N - 1 (on a GPU, later, an assertion there).
 
     >>> take(torch.arange(6.0).view(2, 3), torch.tensor([[2], [0]]))
     tensor([[2.],
@@ -34,10 +34,11 @@ def take(values: Tensor, index: Tensor) -> Tensor:
             f"index has dtype {index.dtype} and shape {tuple(index.shape)}; "
             f"need integers of shape ({b}, ...)"
         )
-    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < n:
-        raise ValueError(f"index has entries outside 0..{n - 1}; need those of points")
     offset = torch.arange(b, device=index.device).view(-1, *[1] * (index.ndim - 1)) * n
-    rows = values.flatten(0, 1).index_select(0, (index + offset).flatten())
+    # An index beyond its own cloud would find a value of another one. It is sent to where there is
+    # none, and index_select refuses it: a check here would make a GPU wait.
+    row = (index + offset).where((index >= 0) & (index < n), -1)
+    rows = values.flatten(0, 1).index_select(0, row.flatten())
     return rows.unflatten(0, tuple(index.shape))
 
 
@@ -48,11 +49,11 @@ def farthest_points(points: Tensor, n: int) -> Tensor:
     points repeats some.
 
     Args:
-        points: (B, N, 3), N >= 1, finite.
+        points: (B, N, 3), N >= 1.
         n: how many, >= 1.
 
     Raises:
-        ValueError: points are not a finite, non-empty (B, N, 3) tensor, or n is not an int >= 1.
+        ValueError: points are not a non-empty (B, N, 3) tensor, or n is not an int >= 1.
 
     Source: Eldar et al., "The farthest point strategy for progressive image sampling", 1997.
 
@@ -130,7 +131,7 @@ def point_invariants(points: Tensor, sizes: tuple[int, ...] = (8, 24, 72)) -> Te
         sizes: numbers of neighbors.
 
     Raises:
-        ValueError: points are not a finite, non-empty (B, N, 3) tensor, or a size is below 1.
+        ValueError: points are not a non-empty (B, N, 3) tensor, or a size is below 1.
 
     >>> point_invariants(torch.randn(2, 50, 3)).shape
     torch.Size([2, 50, 10])
@@ -152,7 +153,10 @@ def point_invariants(points: Tensor, sizes: tuple[int, ...] = (8, 24, 72)) -> Te
 
 
 def check_points(name: str, value: Tensor) -> None:
-    """Returns nothing; raises ValueError unless value is a finite (B, N, 3) tensor, N >= 1."""
+    """Returns nothing; raises ValueError unless value is a (B, N, 3) tensor, N >= 1.
+
+    Its values are not looked at: a GPU would have to wait for that.
+    """
     if not isinstance(value, Tensor) or value.ndim != 3 or value.shape[-1] != 3:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} is {shape}; need a tensor of shape (B, N, 3)")
@@ -161,8 +165,6 @@ def check_points(name: str, value: Tensor) -> None:
             f"{name} has dtype {value.dtype} and shape {tuple(value.shape)}; "
             "need floating-point numbers, and at least one point"
         )
-    if not value.isfinite().all():
-        raise ValueError(f"{name} holds nan or infinity; need finite coordinates")
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:
