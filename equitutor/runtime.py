@@ -53,6 +53,7 @@ def device() -> torch.device:
         return torch.device("mps")
     return torch.device("cpu")
 
+
 def widest(device: torch.device | str = "cpu") -> torch.dtype:
     """Returns float64, or float32 where the device has nothing wider, as with Apple's MPS.
 

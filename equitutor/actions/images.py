@@ -160,7 +160,7 @@ def check_rotation(
     if not numbers.isfinite().all():
         raise ValueError(f"fill is {fill!r}; need finite numbers")
     if numbers.ndim > 1 or (numbers.ndim and channels not in (None, len(numbers))):
-        raise ValueError(f"fill is {fill!r}; need one number, or one for each of {channels} channels")
+        raise ValueError(f"fill is {fill!r}; need one number, or one for each of the channels")
 
 
 def _resample_rotated(

@@ -24,7 +24,7 @@ from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.diagnose import diagnose
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
 from equitutor.orbits.evaluate import evaluate
-from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.orbit import Orbit, round_trip
 from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
@@ -50,6 +50,7 @@ __all__ = [
     "in_window",
     "iou",
     "rescore",
+    "round_trip",
     "shifts",
     "so2",
     "so3_disk",

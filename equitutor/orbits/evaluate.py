@@ -1,17 +1,15 @@
 """Measure a model at every element of an orbit, in bounded memory."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from equitutor.orbits import batching, metrics
+from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.result import OrbitResult
 
@@ -32,17 +30,20 @@ def evaluate(
     """Returns the scores of `model` at every element of `orbit` and for every sample, (G, N).
 
     Sample n at element g scores metric(model(rho_in(g) x_n), rho_out(g) y_n). No gradient is
-    computed, modules run in eval mode, and training flags and random states are put back.
+    computed. Modules run in eval mode, also those behind a lambda, a partial, a method or an
+    object, and the model and all random states are left as they were.
 
     Args:
         model: module or any callable from a batch of inputs to a batch of outputs.
-        x, y: batches of inputs and targets: tensors, arrays, lists, tuples or dicts of these.
+        x, y: batches of inputs and targets: tensors, arrays, lists, or tuples, dicts and
+            dataclasses of these. A container keeps its type.
         orbit: the elements and their actions.
         metric: "correct", "confidence", "squared_error", or a function of (outputs, targets) that
             returns one number for each sample, without reduction.
         batch: pairs of element and sample in a forward pass, >= 1. It bounds the memory; the
             scores do not depend on it.
-        device: where to compute; None takes that of the module's parameters.
+        device: where to compute: data and model are moved, and the model is put back. None takes
+            the device that the model is on.
         keep_outputs: keep the raw outputs, which `consensus` needs. They take G x N outputs of
             memory on the CPU.
         missing: "error" refuses a NaN score; "count" keeps it as missing, to be left out of means
@@ -77,16 +78,16 @@ def evaluate(
     score = metrics.named(metric)
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
-    device = _device(model) if device is None else device
+    where = device_of(model) if device is None else device
     scores = torch.empty(len(orbit), n)
     kept: list[list] = [[] for _ in range(len(orbit))] if keep_outputs else []
     start = time.perf_counter()
     bar = tqdm(total=len(orbit) * n, desc=orbit.name, unit="pair", delay=2, mininterval=1,
                disable=not progress, leave=False)  # fmt: skip
-    with torch.no_grad(), as_found(model), bar:
+    with torch.no_grad(), lent(model, device=device), bar:
         for elements, first, last in chunks(len(orbit), n, batch):
-            inputs = batching.move(batching.take(x, first, last), device)
-            targets = batching.move(batching.take(y, first, last), device)
+            inputs = batching.move(batching.take(x, first, last), where)
+            targets = batching.move(batching.take(y, first, last), where)
             moved = batching.join([_act(orbit, "act_x", inputs, g) for g in elements])
             answers = batching.join([_act(orbit, "act_y", targets, g) for g in elements])
             outputs = model(moved)
@@ -105,12 +106,13 @@ def evaluate(
     seconds = time.perf_counter() - start
     meta = {
         "model": getattr(model, "__name__", type(model).__name__),
-        "metric": metric if isinstance(metric, str) else getattr(metric, "__name__", "metric"),
+        "metric": metrics.name_of(metric),
+        "function": score,
         "seconds": seconds,
         "pairs_per_second": len(orbit) * n / seconds,
     }
-    kept_outputs = _stack([batching.join(parts) for parts in kept]) if keep_outputs else None
-    return OrbitResult(scores, orbit, higher_is_better, kept_outputs, meta)
+    outputs = batching.stack([batching.join(parts) for parts in kept]) if kept else None
+    return OrbitResult(scores, orbit, higher_is_better, outputs, meta)
 
 
 def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
@@ -126,38 +128,6 @@ def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
     for first in range(0, n, batch):
         for top in range(0, g, rows):
             yield range(top, min(g, top + rows)), first, min(n, first + batch)
-
-
-@contextmanager
-def as_found(model: Any) -> Iterator[None]:
-    """Context in which a module is in eval mode; afterwards its flags and all random states are
-    what they were.
-
-    >>> model = nn.Dropout().train()
-    >>> with as_found(model):
-    ...     model.training
-    False
-    >>> model.training
-    True
-    """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    flags = [m.training for m in modules]
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(enabled=True):
-        try:
-            for m in modules:
-                m.training = False
-            yield
-        finally:
-            for m, flag in zip(modules, flags, strict=True):
-                m.training = flag
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-def _device(model: Any) -> torch.device | None:
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return None if parameter is None else parameter.device
 
 
 def _act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
@@ -186,16 +156,3 @@ def _score(score, outputs, answers, size, missing, orbit, elements, first, last)
             f"pass missing='count' to leave such scores out and count them"
         )
     return values.view(len(elements), last - first)
-
-
-def _stack(rows: list) -> Any:
-    first = rows[0]
-    if isinstance(first, Tensor):
-        return torch.stack(rows)  # (G, N, ...)
-    if isinstance(first, np.ndarray):
-        return np.stack(rows)
-    if isinstance(first, tuple):
-        return tuple(_stack(list(parts)) for parts in zip(*rows, strict=True))
-    if isinstance(first, dict):
-        return {key: _stack([row[key] for row in rows]) for key in first}
-    return rows
