@@ -7,6 +7,7 @@ numbers, names, tensors without axes) belong to all samples and are handed on as
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,27 @@ def take(data: Any, start: int, stop: int) -> Any:
     return _map(lambda part: part if _shared(part) else part[start:stop], data)
 
 
-def join(batches: list) -> Any:
+def join(batches: list, axis: int = 0) -> Any:
     """Returns the batches behind one another, as one batch.
+
+    Args:
+        batches: batches of one structure.
+        axis: 0, or 1 for what `stack` made, (G, N, ...): the samples behind one another.
 
     Raises ValueError where a part that belongs to all samples differs between the batches.
 
     >>> join([(torch.zeros(1),), (torch.ones(2),)])
     (tensor([0., 1., 1.]),)
     """
-    return batches[0] if len(batches) == 1 else _merge(batches, torch.cat, np.concatenate, _chain)
+    if len(batches) == 1:
+        return batches[0]
+
+    def of_lists(lists):
+        chained = lambda parts: [sample for part in parts for sample in part]
+        return [chained(row) for row in zip(*lists, strict=True)] if axis else chained(lists)
+
+    return _merge(batches, partial(torch.cat, dim=axis), partial(np.concatenate, axis=axis),
+                  of_lists)  # fmt: skip
 
 
 def stack(batches: list) -> Any:
@@ -193,7 +206,3 @@ def _same(a: Any, b: Any) -> bool:
         both = isinstance(a, Tensor) and isinstance(b, Tensor)
         return a is b or (both and torch.equal(a, b))
     return a is b or bool(a == b) or (a != a and b != b)
-
-
-def _chain(batches: list) -> list:
-    return [sample for batch in batches for sample in batch]
