@@ -78,7 +78,7 @@ def box_consensus(result: OrbitResult, least: float = 0.5) -> BoxConsensus:
     views = torch.cat([orbit.inv_y(view, g) for g in range(len(orbit))])  # (G, 4), in the scene
     back = torch.stack([orbit.inv_y(found[g], g) for g in range(len(orbit))])
     exact = widest(back.device)
-    weights = orbit.weights.to(back.device, exact)
+    weights = orbit.weights_in(exact, back.device)
     rows = [_agree(back[:, n].to(exact), views.to(back.device, exact), weights, least)
             for n in range(found.shape[1])]  # fmt: skip
     boxes, labels, *numbers = zip(*rows, strict=True)

@@ -10,7 +10,7 @@ from equitutor.runtime import widest
 RULES = ("voc", "coco")
 
 
-def match(found: Tensor, targets: Tensor, least: float = 0.5, rule: str = "voc") -> Tensor:
+def match(found: Tensor, targets: Tensor, least: float = 0.5, rule: str = "coco") -> Tensor:
     """Returns which detections (N, K, 6) find an object of targets (N, M, 5), booleans (N, K).
 
     An object is found once; a second box on it is a false alarm.

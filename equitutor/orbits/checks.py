@@ -104,7 +104,7 @@ def assert_equivariant(
 def _floor_in_words(f, x, orbit: Orbit, g: int, n: int) -> str:
     if orbit.inv_x is None:
         return ""
-    one = Orbit(orbit.name, orbit.params[g : g + 1], lambda x, i: orbit.act_x(x, g),
+    one = Orbit(orbit.name, torch.zeros(1, 1), lambda x, i: orbit.act_x(x, g),
                 inv_x=lambda x, i: orbit.inv_x(x, g))  # fmt: skip
     try:
         floor = equivariance_error(f, batching.take(x, n, n + 1), round_trip(one)).max().item()

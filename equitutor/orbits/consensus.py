@@ -59,7 +59,7 @@ def consensus(result: OrbitResult, kind: str = "mean") -> Tensor:
                          f"class indices, let the model return logits")  # fmt: skip
     # In half precision the weights themselves would be rounded, and autocast would round the mean.
     stored, u = u.dtype, u.to(working(u.dtype))
-    weights = result.orbit.weights.to(u)
+    weights = result.orbit.weights_in(u.dtype, u.device)
     if kind in ("probability", "vote") and u.ndim != 3:
         raise ValueError(f"kind {kind!r} needs logits (G, N, K), got outputs {tuple(u.shape)}")
     if kind == "mean":
@@ -109,7 +109,7 @@ def variance_decomposition(result: OrbitResult, y: Tensor) -> Decomposition:
     y = torch.as_tensor(y).to(u)
     if y.shape != u.shape[1:]:
         raise ValueError(f"y must have shape {tuple(u.shape[1:])}, got {tuple(y.shape)}")
-    weights = result.orbit.weights.to(u)
+    weights = result.orbit.weights_in(u.dtype, u.device)
     mean = _mean(weights, u)
     square = lambda d: d.square().flatten(1).sum(1) if d.ndim > 1 else d.square()
     over_orbit = lambda d: torch.stack([square(row) for row in d])

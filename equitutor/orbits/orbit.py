@@ -89,6 +89,15 @@ class Orbit:
     def __len__(self) -> int:
         return len(self.params)
 
+    def weights_in(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Returns the weights (G,) in a dtype, by way of numbers: no device need know both dtypes.
+
+        >>> from equitutor.orbits import so2
+        >>> so2(2).weights_in(torch.float16)
+        tensor([0.5000, 0.5000], dtype=torch.float16)
+        """
+        return torch.tensor(self.weights.tolist(), dtype=dtype, device=device)
+
     def label(self, i: int) -> str:
         """Returns the coordinates of element `i` in words.
 
@@ -101,8 +110,11 @@ class Orbit:
 
 
 def _exact(numbers: Any) -> Tensor:
-    device = numbers.device if isinstance(numbers, Tensor) else "cpu"
-    return torch.as_tensor(numbers, dtype=widest(device))
+    device = numbers.device if isinstance(numbers, Tensor) else torch.device("cpu")
+    dtype = widest(device)
+    if isinstance(numbers, Tensor) and numbers.dtype != dtype:
+        numbers = numbers.tolist()  # no device need know both dtypes
+    return torch.as_tensor(numbers, dtype=dtype, device=device)
 
 
 def round_trip(orbit: Orbit) -> Orbit:

@@ -135,5 +135,5 @@ class OrbitResult:
         return values.masked_fill(self.scores.isnan(), 0)
 
     def _weights(self) -> Tensor:
-        weights = self.orbit.weights.to(self.scores.device)
-        return weights[:, None].to(widest(weights.device)) * ~self.scores.isnan()  # (G, N)
+        device = self.scores.device
+        return self.orbit.weights_in(widest(device), device)[:, None] * ~self.scores.isnan()

@@ -61,10 +61,8 @@ class MatrixGroup:
             object.__setattr__(self, name, _matrices(name, getattr(self, name), self.d))
         # Not by the determinant: that of a small multiple of the identity is small, too.
         least = self.d * torch.finfo(self.dtype).eps
-        if (
-            len(self.discrete)
-            and (torch.linalg.matrix_rank(self.discrete, rtol=least) < self.d).any()
-        ):
+        sizes = torch.linalg.svdvals(self.discrete)  # (m, d), the largest first
+        if (sizes[:, -1] <= least * sizes[:, 0]).any():
             raise ValueError(
                 f"discrete must hold invertible matrices, got {self.discrete.tolist()}"
             )
