@@ -225,7 +225,7 @@ def test_exact_right_angles(size, k, dtype):
     if dtype == torch.float64:
         for resampler in ("bilinear", "bicubic", "nearest"):
             assert_close(
-                actions.rotate_images(x, 90 * k, resampler, "border"), expected, atol=1e-9, rtol=0
+                actions.rotate_images(x, 90 * k, resampler, "edge"), expected, atol=1e-9, rtol=0
             )
 
 
@@ -268,9 +268,9 @@ def test_interpolation_alone_makes_an_identity_spike():
     assert contrast[45] < 0.9
 
 
-def test_padding():
+def test_fill():
     x = torch.ones(1, 1, 8, 8)
-    assert_close(actions.rotate_images(x, 45, padding="border"), x)
+    assert_close(actions.rotate_images(x, 45, fill="edge"), x)
     assert actions.rotate_images(x, 45)[0, 0, 0, 0] == 0
 
 
@@ -283,7 +283,7 @@ def test_padding():
         ({"angle": math.inf, "exact_right_angles": True}, ValueError, "angle is inf"),
         ({"angle": torch.zeros(3)}, ValueError, r"angle has shape \(3,\)"),
         ({"resampler": "lanczos"}, ValueError, "resampler is 'lanczos'"),
-        ({"padding": "circular"}, ValueError, "padding is 'circular'"),
+        ({"fill": "circular"}, ValueError, "fill is 'circular'"),
     ],
 )
 def test_rotation_refuses(arguments, error, message):

@@ -129,12 +129,12 @@ def test_the_message_names_the_worst_element_and_sample():
         assert part in str(caught.value)
 
 
-def test_tolerances_are_absolute_plus_relative():
-    orbit, x = shifts(1, 2), torch.tensor([[[[100.0, 101.0]]]])
-    first = lambda x: x[:, 0, 0, 0]
+def test_tolerances_are_absolute_plus_relative_to_the_variation():
+    orbit, x = shifts(1, 2), torch.tensor([[[[100.0, 101.0]]], [[[110.0, 110.5]]]])
+    first = lambda x: x[:, 0, 0, 0]  # off by 1 at most, and varies by 10
     assert_equivariant(first, x, orbit, atol=1.01, rtol=0)
-    assert_equivariant(first, x, orbit, atol=0, rtol=0.011)
-    for atol, rtol in ((0.99, 0), (0, 0.009)):
+    assert_equivariant(first, x, orbit, atol=0, rtol=0.11)
+    for atol, rtol in ((0.99, 0), (0, 0.09)):
         with pytest.raises(AssertionError):
             assert_equivariant(first, x, orbit, atol=atol, rtol=rtol)
 
@@ -224,7 +224,7 @@ def test_the_rim_of_a_disk_is_antipodal_and_its_center_is_the_identity():
     assert_close(trace, (1 + 2 * angle.cos()).expand(3, 8, 5))
     weights = orbit.weights.view(3, 8, 5)
     assert weights[..., 0].sum() == 0  # Haar measure of the identity
-    assert_close(weights[..., 2] * 2, weights[..., 4])
+    assert_close(weights[..., 2], weights[..., 4])  # density 1 and 2, of which half: the range ends
 
 
 def test_disk_axes_lie_in_their_planes():

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from equitutor.runtime import uncast, working
+
 
 def shift_boxes(boxes: Tensor, dy: float | Tensor, dx: float | Tensor) -> Tensor:
     """Return the boxes moved down by dy and right by dx; nothing wraps and nothing is clipped.
@@ -35,7 +37,9 @@ def rotate_points(p: Tensor, R: Tensor) -> Tensor:
 
     Args:
         p: points (B, N, 3), floating point.
-        R: rotations (3, 3) or (B, 3, 3); taken to the dtype and device of p.
+        R: rotations (3, 3) or (B, 3, 3), on any device.
+
+    Half precision is multiplied in float32, also under autocast, and only the result is rounded.
 
     Raises:
         ValueError: a shape does not fit.
@@ -45,7 +49,7 @@ def rotate_points(p: Tensor, R: Tensor) -> Tensor:
     >>> rotate_points(torch.tensor([[[1.0, 0.0, 0.0]]]), quarter).tolist()
     [[[0.0, 1.0, 0.0]]]
     """
-    return _multiply("p", p, "R", R, 3)
+    return _multiply("p", p, "R", R, 3).to(p.dtype)
 
 
 def transform_paths(p: Tensor, A: Tensor, b: float | Tensor = 0) -> Tensor:
@@ -55,8 +59,10 @@ def transform_paths(p: Tensor, A: Tensor, b: float | Tensor = 0) -> Tensor:
 
     Args:
         p: trajectories (B, T, 2), floating point.
-        A: matrices (2, 2) or (B, 2, 2); taken to the dtype and device of p.
+        A: matrices (2, 2) or (B, 2, 2), on any device.
         b: translation; a number, or a tensor (), (2,) or (B, 2).
+
+    Precision as in `rotate_points`.
 
     Raises:
         ValueError: a shape does not fit.
@@ -70,12 +76,13 @@ def transform_paths(p: Tensor, A: Tensor, b: float | Tensor = 0) -> Tensor:
     if isinstance(b, Tensor):
         if b.shape not in ((), (2,), (len(p), 2)):
             raise ValueError(f"b has shape {tuple(b.shape)}; need (), (2,) or ({len(p)}, 2)")
-        b = b.to(p)
+        b = b.to(moved)
         b = b[:, None] if b.ndim == 2 else b  # (B, 1, 2)
-    return moved + b
+    return (moved + b).to(p.dtype)
 
 
 def _multiply(name: str, p: Tensor, matrix_name: str, matrix: Tensor, d: int) -> Tensor:
+    """Returns the moved points in the working precision."""
     if p.ndim != 3 or p.shape[-1] != d:
         raise ValueError(f"{name} has shape {tuple(p.shape)}; need (B, N, {d})")
     if not p.is_floating_point():
@@ -85,4 +92,6 @@ def _multiply(name: str, p: Tensor, matrix_name: str, matrix: Tensor, d: int) ->
             f"{matrix_name} has shape {tuple(matrix.shape)}; "
             f"need ({d}, {d}) or ({len(p)}, {d}, {d})"
         )
-    return p @ matrix.to(p).transpose(-2, -1)
+    dtype = working(p.dtype)
+    with uncast(p.device):
+        return p.to(dtype) @ matrix.to(p.device, dtype).transpose(-2, -1)

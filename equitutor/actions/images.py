@@ -2,10 +2,17 @@
 
 import math
 import operator
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from equitutor.runtime import uncast, working
+
+RESAMPLERS = ("bilinear", "bicubic", "nearest")
+_EXTENDED = {"edge": "border", "reflect": "reflection"}  # our names, and those of grid_sample
 
 # Where a Python loop over samples beats one gather on a CPU (measured from 1 x 3 x 32 x 32 to
 # 32 x 3 x 224 x 224): the gather pays for its index and, backward, for a scatter out of cache.
@@ -65,8 +72,9 @@ def rotate_images(
     x: Tensor,
     angle: float | Tensor,
     resampler: str = "bilinear",
-    padding: str = "zeros",
+    fill: float | Sequence[float] | str = 0.0,
     exact_right_angles: bool = False,
+    mask: str | None = None,
 ) -> Tensor:
     """Return the images rotated counter-clockwise on the screen, about the image center.
 
@@ -75,57 +83,92 @@ def rotate_images(
         angle: degrees; a number, or a tensor () or (B,), through which gradients flow.
         resampler: "bilinear", "bicubic" or "nearest", of torch.nn.functional.grid_sample.
             Pixels are unit squares (align_corners=False), so the center is that of the picture.
-        padding: what lies outside the image: "zeros" or "border" (the edge repeated).
+        fill: what lies outside the image and comes in at its corners: a number or C numbers, one
+            a channel; "edge", the border repeated; "reflect", the image mirrored at its border.
+            The default 0 is black for values in [0, 1]. It is NOT black for images that were
+            normalized: give black as it is there, (0 - mean) / std.
         exact_right_angles: whether angles that are multiples of 90 on square images, and of 180
             on all images, move pixels without resampling, bit for bit. Reads a tensor of angles
             on the host.
+        mask: "disc" sets all that lies outside the largest disc in the image to `fill`, at every
+            angle alike, so that no corner comes or goes; needs a fill of numbers. None: no mask.
 
     Between right angles the result is blurred and loses its corners, so this is an action only
     up to interpolation. Exact right angles are sharp where all other angles are blurred: on an
     orbit that mixes both, a spike at 0 or 90 degrees belongs to the resampler, not to the model.
     Leave the default False there, and use True for the subgroup of quarter turns alone.
 
+    Half precision is resampled in float32, and only the result is rounded.
+
     Raises:
         ValueError: x is not four-dimensional, a name is unknown, a tensor of angles does not fit
-            the batch, or a number is not finite.
-        TypeError: x is not floating point, and an angle needs resampling.
+            the batch, `fill` does not fit the channels, or a number is not finite.
+        TypeError: x is not floating point, and an angle or a mask needs it.
 
     >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> rotate_images(x, 90, exact_right_angles=True)[0, 0].tolist()
     [[2.0, 4.0], [1.0, 3.0]]
+    >>> rotate_images(torch.full((1, 1, 5, 5), -0.42), 45, fill=-0.42).std().item() < 1e-6
+    True
     """
     check_images(x)
-    for name, value, known in (
-        ("resampler", resampler, ("bilinear", "bicubic", "nearest")),
-        ("padding", padding, ("zeros", "border")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; need one of {', '.join(known)}")
+    check_rotation(resampler, fill, mask, channels=x.shape[1])
     if not isinstance(angle, Tensor) and not math.isfinite(angle):
         raise ValueError(f"angle is {angle}; need a finite number of degrees")
     if isinstance(angle, Tensor) and angle.shape not in ((), (len(x),)):
         raise ValueError(f"angle has shape {tuple(angle.shape)}; need () or ({len(x)},)")
-    if not exact_right_angles:
-        return _resample_rotated(x, angle, resampler, padding)
+    turn = partial(_resample_rotated, resampler=resampler, fill=fill)
     step = 90 if x.shape[-2] == x.shape[-1] else 180
-    angles = angle.tolist() if isinstance(angle, Tensor) else angle
-    if not isinstance(angles, list):
-        if angles % step == 0:
-            return torch.rot90(x, int(angles // 90), (-2, -1))
-        return _resample_rotated(x, angle, resampler, padding)
-    return torch.cat(
-        [
-            torch.rot90(image, int(a // 90), (-2, -1))
-            if a % step == 0
-            else _resample_rotated(image, angle[i], resampler, padding)
-            for i, (image, a) in enumerate(zip(x.split(1), angles, strict=True))
-        ]
-    )
+    angles = angle.tolist() if isinstance(angle, Tensor) and exact_right_angles else angle
+    if not exact_right_angles:
+        turned = turn(x, angle)
+    elif not isinstance(angles, list):
+        turned = (
+            torch.rot90(x, int(angles // 90), (-2, -1)) if angles % step == 0 else turn(x, angle)
+        )
+    else:
+        turned = torch.cat(
+            [
+                torch.rot90(image, int(a // 90), (-2, -1)) if a % step == 0 else turn(image, one)
+                for image, a, one in zip(x.split(1), angles, angle, strict=True)
+            ]
+        )
+    return _masked(turned, fill) if mask else turned
 
 
-def _resample_rotated(x: Tensor, angle: float | Tensor, resampler: str, padding: str) -> Tensor:
+def check_rotation(
+    resampler: str,
+    fill: float | Sequence[float] | str,
+    mask: str | None,
+    channels: int | None = None,
+) -> None:
+    """Raise ValueError unless the choices of `rotate_images` are known and fit each other."""
+    if resampler not in RESAMPLERS:
+        raise ValueError(f"resampler is {resampler!r}; need one of {', '.join(RESAMPLERS)}")
+    if mask not in (None, "disc"):
+        raise ValueError(f"mask is {mask!r}; need 'disc' or None")
+    if isinstance(fill, str):
+        if fill not in _EXTENDED:
+            raise ValueError(f"fill is {fill!r}; need numbers or one of {', '.join(_EXTENDED)}")
+        if mask:
+            raise ValueError(f"fill is {fill!r}; need numbers to fill what the mask hides")
+        return
+    try:
+        numbers = torch.as_tensor(fill, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"fill is {fill!r}; need a number, one a channel, or a name") from None
+    if not numbers.isfinite().all():
+        raise ValueError(f"fill is {fill!r}; need finite numbers")
+    if numbers.ndim > 1 or (numbers.ndim and channels not in (None, len(numbers))):
+        raise ValueError(f"fill is {fill!r}; need one number, or one for each of the channels")
+
+
+def _resample_rotated(
+    x: Tensor, angle: float | Tensor, resampler: str, fill: float | Sequence[float] | str
+) -> Tensor:
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}; need floating point to resample")
+    stored, x = x.dtype, x.to(working(x.dtype))  # in half precision the grid itself would be off
     if isinstance(angle, Tensor):
         radians = torch.deg2rad(angle.to(x)).expand(len(x))[:, None, None]
         cos, sin = radians.cos(), radians.sin()  # (B, 1, 1)
@@ -139,7 +182,29 @@ def _resample_rotated(x: Tensor, angle: float | Tensor, resampler: str, padding:
     # Each pixel looks up where it came from: the opposite rotation, written with v down.
     source = ((cos * u - sin * v) * (2 / width), (sin * u + cos * v) * (2 / height))
     grid = torch.stack(source, -1).expand(len(x), -1, -1, -1)  # (B, H, W, 2), -1..1 edge to edge
-    return F.grid_sample(x, grid, mode=resampler, padding_mode=padding, align_corners=False)
+    outside = _EXTENDED.get(fill, "zeros") if isinstance(fill, str) else "zeros"
+    look_up = partial(
+        F.grid_sample, grid=grid, mode=resampler, padding_mode=outside, align_corners=False
+    )
+    with uncast(x.device):
+        turned = look_up(x)
+        if not isinstance(fill, str):
+            fill = torch.as_tensor(fill, dtype=x.dtype)
+            if fill.any():
+                inside = look_up(torch.ones_like(x[:, :1]))  # (B, 1, H, W): the image's own share
+                turned = turned + (1 - inside) * fill.to(x.device).view(-1, 1, 1)
+    return turned.to(stored)
+
+
+def _masked(x: Tensor, fill: float | Sequence[float]) -> Tensor:
+    """Return images with `fill` outside the disc of centers of pixels that no turn carries out."""
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}; need floating point to fill what the mask hides")
+    height, width = x.shape[-2:]
+    v = torch.arange(height, device=x.device)[:, None] - (height - 1) / 2
+    u = torch.arange(width, device=x.device) - (width - 1) / 2
+    hidden = u * u + v * v > ((min(height, width) - 1) / 2) ** 2
+    return torch.where(hidden, torch.as_tensor(fill).to(x).view(-1, 1, 1), x)
 
 
 def check_images(x: Tensor) -> None:

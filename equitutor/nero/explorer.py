@@ -13,7 +13,7 @@ from equitutor.explorers.host import Explorer, source
 from equitutor.nero import payload, pictures
 from equitutor.nero.embedding import METHODS, embed
 from equitutor.nero.scale import Results, as_mapping
-from equitutor.orbits import OrbitResult
+from equitutor.orbits import OrbitResult, metrics
 
 MAX_SAMPLES = 200
 _STYLES = ("panel.css", "polyphase.css", "nero.css")
@@ -89,7 +89,8 @@ def explorer(
         renderer = pictures.guess_renderer(inputs, orbit, kept)
     _check_renderer(renderer, inputs)
     outputs = list(kept.values())
-    known = classes is not None or any(m in payload.SHARES for m in next(iter(models.values())))
+    scored = [metrics.known(r.meta) for r in next(iter(models.values())).values()]
+    known = classes is not None or any(score in payload.SHARES for score in scored)
     bars = None
     if known and renderer not in ("boxes", "flow"):
         bars = pictures.bars(outputs, None if classes is None else len(classes))

@@ -15,7 +15,7 @@ from equitutor.orbits import Orbit, OrbitResult, consensus, metrics
 
 MISSING = -(2**15)  # the int16 of a score that is NaN
 _LARGEST = 2**15 - 1
-SHARES = ("correct", "confidence")  # metrics whose scale is 0 to 1 whatever was measured
+SHARES = (metrics.correct, metrics.confidence)  # their scale is 0 to 1 whatever was measured
 
 
 def encode(numbers, dtype: str) -> str:
@@ -64,13 +64,10 @@ def consensus_scores(result: OrbitResult) -> Tensor | None:
     >>> consensus_scores(result).mean().item()
     0.25
     """
-    metric, outputs = result.meta.get("metric"), result.outputs
-    if metric not in metrics.NAMED or not isinstance(outputs, Tensor):
+    score, outputs = metrics.known(result.meta), result.outputs
+    if score is None or not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         return None
-    if not outputs.is_floating_point():
-        return None
-    target = consensus(result, "vote" if metric in SHARES else "mean")
-    score = metrics.named(metric)
+    target = consensus(result, "vote" if score in SHARES else "mean")
     return torch.stack(
         [score(output, result.orbit.act_y(target, g)) for g, output in enumerate(outputs)]
     ).float()
@@ -139,15 +136,16 @@ def all_series(results: Mapping[str, Mapping[str, OrbitResult]], methods, seed) 
         agreed = [consensus_scores(result) for result in own.values()]
         if all(scores is not None for scores in agreed):
             against["consensus"] = agreed
-        limits = _limits(metric, [s for group in against.values() for s in group])
+        share = all(metrics.known(result.meta) in SHARES for result in own.values())
+        limits = _limits(share, [s for group in against.values() for s in group])
         for reference, scores in against.items():
             made.append(series(metric, own, reference, scores, limits, methods, seed))
     return made
 
 
-def _limits(metric: str, scores: Sequence[Tensor]) -> tuple[float, float]:
+def _limits(share: bool, scores: Sequence[Tensor]) -> tuple[float, float]:
     """Returns a scale that starts at zero, unless scores are negative: areas must not mislead."""
-    if metric in SHARES:
+    if share:
         return 0.0, 1.0
     ranges = [value_range(s) for s in scores]
     low = min(0.0, *(r[0] for r in ranges))

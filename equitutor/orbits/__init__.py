@@ -23,8 +23,8 @@ from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.diagnose import diagnose
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
-from equitutor.orbits.evaluate import evaluate
-from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.evaluate import evaluate, merge
+from equitutor.orbits.orbit import Orbit, round_trip
 from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
@@ -49,7 +49,9 @@ __all__ = [
     "finite",
     "in_window",
     "iou",
+    "merge",
     "rescore",
+    "round_trip",
     "shifts",
     "so2",
     "so3_disk",

@@ -1,5 +1,13 @@
-"""Batches of anything: tensors, arrays, lists, and tuples or dicts of these."""
+"""Batches of anything: tensors, arrays, lists, and tuples, dicts and dataclasses of these.
 
+Whatever the type of a container, what comes back has the same. Parts that are no batches (None,
+numbers, names, tensors without axes) belong to all samples and are handed on as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,20 +20,17 @@ def count(data: Any, name: str) -> int:
 
     Raises ValueError, naming the argument, for an empty batch or parts of unequal length.
 
-    >>> count((torch.zeros(3, 2), ["a", "b", "c"]), "x")
+    >>> count((torch.zeros(3, 2), ["a", "b", "c"], None), "x")
     3
     """
     parts = _parts(data)
     if parts is not None:
-        sizes = {count(part, name) for part in parts}
-        if len(sizes) != 1:
+        sizes = {count(part, name) for part in parts if not _shared(part)}
+        if len(sizes) > 1:
             raise ValueError(f"{name} must have parts of equal length, got {sorted(sizes)}")
-        return sizes.pop()
-    if (
-        not hasattr(data, "__len__")
-        or isinstance(data, str)
-        or (isinstance(data, Tensor | np.ndarray) and data.ndim == 0)
-    ):
+        if sizes:
+            return sizes.pop()
+    if _shared(data) or parts is not None or not hasattr(data, "__len__"):
         raise ValueError(f"{name} must be a batch of samples, got {type(data).__name__}")
     if len(data) == 0:
         raise ValueError(f"{name} must hold at least one sample, got none")
@@ -35,30 +40,42 @@ def count(data: Any, name: str) -> int:
 def take(data: Any, start: int, stop: int) -> Any:
     """Returns samples `start` ... `stop` - 1 of a batch, as a batch of the same structure.
 
-    >>> take({"a": [1, 2, 3]}, 1, 3)
-    {'a': [2, 3]}
+    >>> take({"a": [1, 2, 3], "unit": "cm"}, 1, 3)
+    {'a': [2, 3], 'unit': 'cm'}
     """
-    return _map(lambda part: part[start:stop], data)
+    return _map(lambda part: part if _shared(part) else part[start:stop], data)
 
 
-def join(batches: list) -> Any:
+def join(batches: list, axis: int = 0) -> Any:
     """Returns the batches behind one another, as one batch.
+
+    Args:
+        batches: batches of one structure.
+        axis: 0, or 1 for what `stack` made, (G, N, ...): the samples behind one another.
+
+    Raises ValueError where a part that belongs to all samples differs between the batches.
 
     >>> join([(torch.zeros(1),), (torch.ones(2),)])
     (tensor([0., 1., 1.]),)
     """
-    first = batches[0]
     if len(batches) == 1:
-        return first
-    if isinstance(first, dict):
-        return {key: join([b[key] for b in batches]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(join(list(parts)) for parts in zip(*batches, strict=True))
-    if isinstance(first, Tensor):
-        return torch.cat(batches)
-    if isinstance(first, np.ndarray):
-        return np.concatenate(batches)
-    return [sample for batch in batches for sample in batch]
+        return batches[0]
+
+    def of_lists(lists):
+        chained = lambda parts: [sample for part in parts for sample in part]
+        return [chained(row) for row in zip(*lists, strict=True)] if axis else chained(lists)
+
+    return _merge(batches, partial(torch.cat, dim=axis), partial(np.concatenate, axis=axis),
+                  of_lists)  # fmt: skip
+
+
+def stack(batches: list) -> Any:
+    """Returns batches of equal length with a new axis in front: (N, ...) each gives (G, N, ...).
+
+    >>> stack([torch.zeros(2), torch.ones(2)]).shape
+    torch.Size([2, 2])
+    """
+    return _merge(batches, torch.stack, np.stack, list)
 
 
 def move(data: Any, device: torch.device | str | None) -> Any:
@@ -69,22 +86,123 @@ def move(data: Any, device: torch.device | str | None) -> Any:
     """
     if device is None:
         return data
+
+    def there(part):
+        if isinstance(part, list):
+            return [move(sample, device) for sample in part]
+        return part.to(device, non_blocking=True) if isinstance(part, Tensor) else part
+
+    return _map(there, data)
+
+
+def all_tensors(data: Any) -> list[Tensor]:
+    """Returns the tensors in nested containers and lists, in order.
+
+    >>> len(all_tensors((torch.zeros(2), {"a": [torch.ones(1), 3]}, torch.arange(4))))
+    3
+    """
     if isinstance(data, Tensor):
-        return data.to(device, non_blocking=True)
-    if isinstance(data, list):
-        return [move(sample, device) for sample in data]
-    return _map(lambda part: move(part, device), data) if _parts(data) is not None else data
+        return [data]
+    parts = data if isinstance(data, list) else _parts(data)
+    return [t for part in parts or () for t in all_tensors(part)]
+
+
+def tensors(data: Any) -> list[Tensor]:
+    """Returns the floating point tensors with at least one axis and one entry, in order.
+
+    >>> len(tensors((torch.zeros(2), {"a": [torch.ones(1), 3]}, torch.arange(4))))
+    2
+    """
+    return [t for t in all_tensors(data) if t.is_floating_point() and t.ndim and t.numel()]
+
+
+def each_tensor(data: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Returns the data with each floating point tensor changed.
+
+    >>> each_tensor((torch.zeros(1), [3, torch.zeros(1)]), torch.exp)
+    (tensor([1.]), [3, tensor([1.])])
+    """
+
+    def changed(part):
+        if isinstance(part, list):
+            return [each_tensor(sample, change) for sample in part]
+        return change(part) if isinstance(part, Tensor) and part.is_floating_point() else part
+
+    return _map(changed, data)
+
+
+def cast(data: Any, dtype: torch.dtype | None) -> Any:
+    """Returns the data with its floating point tensors in another dtype; None changes nothing.
+
+    >>> cast((torch.zeros(1), 3), torch.float64)
+    (tensor([0.], dtype=torch.float64), 3)
+    """
+    return data if dtype is None else each_tensor(data, lambda t: t.to(dtype))
 
 
 def _parts(data: Any) -> list | None:
-    if isinstance(data, dict):
-        return list(data.values()) or None
-    return list(data) if isinstance(data, tuple) and data else None
-
-
-def _map(function, data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _map(function, part) for key, part in data.items()}
+    """Returns what a container holds, or None for anything that is none (a list is a batch)."""
+    if isinstance(data, Mapping):
+        return list(data.values())
     if isinstance(data, tuple):
-        return tuple(_map(function, part) for part in data)
-    return function(data)
+        return list(data)
+    if is_dataclass(data) and not isinstance(data, type):
+        return [getattr(data, f.name) for f in fields(data)]
+    return None
+
+
+def _rebuild(data: Any, parts: list) -> Any:
+    """Returns a container of the type of `data` that holds other parts."""
+    if isinstance(data, tuple):
+        make = getattr(type(data), "_make", type(data))  # a NamedTuple takes its fields one by one
+        return make(parts)
+    new = copy(data)  # no __init__: it could refuse, or compute the parts anew
+    if isinstance(data, Mapping):
+        for key, part in zip(data, parts, strict=True):
+            new[key] = part
+    else:
+        for f, part in zip(fields(data), parts, strict=True):
+            object.__setattr__(new, f.name, part)  # a frozen one, too: it is a copy
+    return new
+
+
+def _shared(part: Any) -> bool:
+    """Returns whether something belongs to all samples, as None, a number or a name does."""
+    if isinstance(part, Tensor | np.ndarray):
+        return part.ndim == 0
+    if part is None or isinstance(part, str | bytes | bool | int | float | complex | np.generic):
+        return True
+    parts = _parts(part)
+    return parts is not None and all(map(_shared, parts))
+
+
+def _map(function: Callable, data: Any) -> Any:
+    parts = _parts(data)
+    if parts is None:
+        return function(data)
+    return _rebuild(data, [_map(function, part) for part in parts])
+
+
+def _merge(batches: list, of_tensors: Callable, of_arrays: Callable, of_lists: Callable) -> Any:
+    first = batches[0]
+    if _parts(first) is not None:
+        columns = zip(*map(_parts, batches), strict=True)
+        merged = [_merge(list(c), of_tensors, of_arrays, of_lists) for c in columns]
+        return _rebuild(first, merged)
+    if _shared(first):
+        if not all(_same(first, other) for other in batches):
+            raise ValueError(
+                f"batches must agree on what is no batch itself, got {first!r} and another "
+                f"{type(first).__name__}: give one for each sample"
+            )
+        return first
+    if isinstance(first, Tensor):
+        return of_tensors(batches)
+    return of_arrays(batches) if isinstance(first, np.ndarray) else of_lists(batches)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        both = isinstance(a, Tensor) and isinstance(b, Tensor)
+        return a is b or (both and torch.equal(a, b))
+    return a is b or bool(a == b) or (a != a and b != b)

@@ -10,6 +10,7 @@ from equitutor.orbits import metrics
 from equitutor.orbits.box_counts import window_of
 from equitutor.orbits.boxes import iou
 from equitutor.orbits.result import OrbitResult
+from equitutor.runtime import widest
 
 EDGE = 0.5  # pixels by which a box may stand over the border of a window that holds it
 
@@ -76,7 +77,9 @@ def box_consensus(result: OrbitResult, least: float = 0.5) -> BoxConsensus:
     view = torch.tensor([[0.0, 0.0, size, size]])
     views = torch.cat([orbit.inv_y(view, g) for g in range(len(orbit))])  # (G, 4), in the scene
     back = torch.stack([orbit.inv_y(found[g], g) for g in range(len(orbit))])
-    rows = [_agree(back[:, n].double(), views.double(), orbit.weights, least)
+    exact = widest(back.device)
+    weights = orbit.weights_in(exact, back.device)
+    rows = [_agree(back[:, n].to(exact), views.to(back.device, exact), weights, least)
             for n in range(found.shape[1])]  # fmt: skip
     boxes, labels, *numbers = zip(*rows, strict=True)
     return BoxConsensus(
@@ -173,6 +176,6 @@ def rescore(
         raise ValueError(f"metric must return ({n},) numbers, got {tuple(rows[0].shape)}")
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
-    name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
-    return replace(result, scores=torch.stack(rows), higher_is_better=higher_is_better,
-                   meta={**result.meta, "metric": name})  # fmt: skip
+    meta = {**result.meta, "metric": metrics.name_of(metric), "function": score}
+    return replace(result, scores=torch.stack(rows), higher_is_better=higher_is_better, meta=meta,
+                   floor=None)  # fmt: skip

@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 
 from equitutor.orbits.orbit import leave
 from equitutor.orbits.result import OrbitResult
+from equitutor.runtime import uncast, widest, working
 
 
 def untransformed(result: OrbitResult) -> Tensor:
@@ -56,19 +57,25 @@ def consensus(result: OrbitResult, kind: str = "mean") -> Tensor:
     if not u.is_floating_point():
         raise ValueError(f"result must hold floating point outputs, got {u.dtype}: never average "
                          f"class indices, let the model return logits")  # fmt: skip
-    weights = result.orbit.weights.to(u.dtype)
+    # In half precision the weights themselves would be rounded, and autocast would round the mean.
+    stored, u = u.dtype, u.to(working(u.dtype))
+    weights = result.orbit.weights_in(u.dtype, u.device)
     if kind in ("probability", "vote") and u.ndim != 3:
         raise ValueError(f"kind {kind!r} needs logits (G, N, K), got outputs {tuple(u.shape)}")
     if kind == "mean":
-        return torch.tensordot(weights, u, 1)
+        return _mean(weights, u).to(stored)
     if kind == "probability":
-        return torch.tensordot(weights, u.softmax(-1), 1)
+        return _mean(weights, u.softmax(-1)).to(stored)
     if kind == "vote":
         if u.isnan().any():  # argmax would take it for the largest
             raise ValueError("result must hold logits without NaN to vote")
-        votes = one_hot(u.argmax(-1), u.shape[-1]).to(weights)  # (G, N, K)
-        return torch.tensordot(weights, votes, 1).argmax(-1)
+        return _mean(weights, one_hot(u.argmax(-1), u.shape[-1]).to(weights)).argmax(-1)
     raise ValueError(f"kind must be 'mean', 'probability' or 'vote', got {kind!r}")
+
+
+def _mean(weights: Tensor, u: Tensor) -> Tensor:
+    with uncast(u.device):
+        return torch.tensordot(weights, u, 1)
 
 
 class Decomposition(NamedTuple):
@@ -97,16 +104,17 @@ def variance_decomposition(result: OrbitResult, y: Tensor) -> Decomposition:
     >>> torch.allclose(parts.error, parts.symmetrized_error + parts.equivariance_variance)
     True
     """
-    u = untransformed(result).double()
-    y = torch.as_tensor(y)
+    u = untransformed(result)
+    u = u.to(widest(u.device))
+    y = torch.as_tensor(y).to(u)
     if y.shape != u.shape[1:]:
         raise ValueError(f"y must have shape {tuple(u.shape[1:])}, got {tuple(y.shape)}")
-    weights = result.orbit.weights
-    mean = torch.tensordot(weights, u, 1)
+    weights = result.orbit.weights_in(u.dtype, u.device)
+    mean = _mean(weights, u)
     square = lambda d: d.square().flatten(1).sum(1) if d.ndim > 1 else d.square()
     over_orbit = lambda d: torch.stack([square(row) for row in d])
     return Decomposition(
-        error=torch.tensordot(weights, over_orbit(u - y.double()), 1),
-        symmetrized_error=square(mean - y.double()),
-        equivariance_variance=torch.tensordot(weights, over_orbit(u - mean), 1),
+        error=_mean(weights, over_orbit(u - y)),
+        symmetrized_error=square(mean - y),
+        equivariance_variance=_mean(weights, over_orbit(u - mean)),
     )

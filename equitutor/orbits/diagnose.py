@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from equitutor.orbits import batching
+from equitutor.orbits import batching, scale
 from equitutor.orbits.advice import advice
+from equitutor.orbits.batching import cast, each_tensor
 from equitutor.orbits.blame import blame, recovers
-from equitutor.orbits.evaluate import _device
 from equitutor.orbits.found_actions import (
     Candidate,
     candidates,
@@ -19,13 +21,18 @@ from equitutor.orbits.found_actions import (
     declared_irreps,
     moves,
 )
-from equitutor.orbits.orbit import Action, Orbit
+from equitutor.orbits.models import device_of, lent
+from equitutor.orbits.orbit import Action, Orbit, round_trip
 from equitutor.orbits.preflight import check_arguments, check_inputs
 from equitutor.orbits.report import Diagnosis, LayerReport
-from equitutor.orbits.watching import OWN, Event, Watch, borrowed, cast
+from equitutor.orbits.watching import OWN, Event, Watch
+from equitutor.runtime import coarsest, uncast, widest
+from equitutor.runtime import tolerance as rounding_of
 
 NONE_FITS = "unknown: no action fits"
+MOVE = "perturb=0.1, which moves all parameters: one that starts at zero hides what is behind it"
 ALL_ACTIONS = 3  # elements at which every action is tried
+LAYERS_ASKED = 32  # whether the output sees them at all
 
 
 def diagnose(
@@ -47,16 +54,21 @@ def diagnose(
     layer named is the first at which none fits while all fitted before, and after which none fits
     again. The output itself has to move by `orbit.act_y`.
 
-    The model runs in float64 (in its own precision where it cannot), in the mode it is in, and is
-    left as it was. Compiled modules are seen from outside only.
+    An error is measured against how much a feature varies over the samples. An output that is the
+    same for every input, or that does not see what a faulty layer makes, as behind a gate at zero,
+    says nothing about equivariance: that is a verdict of its own, and not "equivariant".
+
+    The model runs in float64 (in its own precision where it or the device cannot), in the mode it
+    is in, and is left as it was. Compiled modules are seen from outside only.
 
     Args:
         model: the module.
         x: batch of inputs; the first `samples` are used. Random ones will do, equal ones will not:
-            they have to be finite, and to change along the orbit.
+            they have to be finite, and to change along the orbit. A single one gets a neighbor.
         orbit: the elements. Those of images must move whole pixels.
         actions: functions (feature, i) for layers by name, where none of the guesses is right.
-        tolerance: largest error that counts as rounding, relative to a feature's largest entry.
+        tolerance: largest error that counts as rounding, relative to the variation of a feature;
+            in the model's own precision, at least what that is good for.
         elements: number of elements to try, spread over the orbit, >= 2.
         samples: number of inputs to try, >= 1.
         perturb: size of a random change of all parameters, relative to their spread. A weight that
@@ -73,24 +85,38 @@ def diagnose(
     """
     check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
-    x = batching.move(x, _device(model))
+    x = batching.move(x, device_of(model))
     tried = _spread(orbit, elements)
     check_inputs(x, orbit, tried)
-    dtype, precision = torch.float64, "float64"
-    try:
-        with borrowed(model, dtype, perturb):
-            Watch(model).run(cast(x, dtype))
-    except Exception:  # float32 constants in its code: check it as it is
-        dtype, precision, tolerance = None, "its own precision", max(tolerance, 1e-4)
-    with borrowed(model, dtype, perturb):
+    count = batching.count(x, "x")
+    if count == 1:
+        x = scale.with_another(x)
+    device = batching.all_tensors(x)[0].device
+    dtype, precision = widest(device), "float64"
+    lend = partial(lent, model, evaluate=False, noise=perturb)
+    if dtype == torch.float64:
+        try:
+            with lend(dtype=dtype), uncast(device):
+                torch.manual_seed(0)
+                Watch(model).run(cast(x, dtype))
+        except Exception:  # float32 constants in its code: check it as it is
+            dtype = torch.float32
+    if dtype != torch.float64:
+        stored = coarsest(*batching.tensors(x), *model.parameters())
+        dtype, precision = None, "its own precision"
+        tolerance = max(tolerance, 4 * rounding_of(stored))
+    with lend(dtype=dtype), uncast(device) if dtype else nullcontext():
+        torch.manual_seed(0)
         check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
-    count = batching.count(x, "x")
+        check.listen()
     settings = (
         f"Tried {len(tried)} of {len(orbit)} elements on {count} "
-        f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}."
+        f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}"
+        f"{'' if check.floor is None else f', the measurement itself: {check.floor:.0e}'}."
     )
-    return check.conclude(settings)
+    moved = "the parameters were moved already: take other inputs, or look at what is constant"
+    return check.conclude(settings, moved if perturb else MOVE)
 
 
 def _spread(orbit: Orbit, count: int) -> list[int]:
@@ -159,6 +185,9 @@ class _Check:
             for e in self.still
             for k in range(len(e.tensors))
         }
+        self.scales = {
+            (e.key, k): scale.Scale(a) for e in self.still for k, a in enumerate(e.tensors)
+        }
         self._link()
         self.output = 0.0
         self.ran_otherwise: set = set()
@@ -174,10 +203,11 @@ class _Check:
                     continue
                 for k, (a, b) in enumerate(zip(event.tensors, other.tensors, strict=True)):
                     if (event.key, k) not in self.linked:
-                        self._score(self.errors[event.key, k], a, b, g)
+                        self._score(event, k, a, b, g)
             if last.key not in self.ran_otherwise:
                 a, b = last.tensors[0], moved[last.key].tensors[0]
-                self.output = max(self.output, _relative(self.stated.error(a, b, g), a))
+                share = self.scales[last.key, 0].share(self.stated.error(a, b, g))
+                self.output = max(self.output, share)
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
 
@@ -202,24 +232,55 @@ class _Check:
         # Twice NaN is the same, and so is twice infinity, whose difference is NaN.
         exact = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
         return not equal or all(
-            exact(a, b) or _relative(b - a, a) <= self.tolerance for a, b in pairs
+            exact(a, b) or scale.Scale(a).share(b - a) <= self.tolerance for a, b in pairs
         )
 
-    def _score(self, errors: dict, a: Tensor, b: Tensor, g: int) -> None:
+    def _score(self, event: Event, k: int, a: Tensor, b: Tensor, g: int) -> None:
         """Adds what each action leaves over at element g; after a few, of those that fit only."""
+        errors, size = self.errors[event.key, k], self.scales[event.key, k]
         alive = [c for c, e in errors.items() if e <= self.tolerance]
         for candidate in list(errors) if g < ALL_ACTIONS else alive:
-            errors[candidate] = max(errors[candidate], _relative(candidate.error(a, b, g), a))
+            errors[candidate] = max(errors[candidate], size.share(candidate.error(a, b, g)))
             if g >= ALL_ACTIONS and errors[candidate] <= self.tolerance:
                 break
 
-    def conclude(self, settings: str) -> Diagnosis:
+    def listen(self) -> None:
+        """Finds what the output does not say: how far the meter sees, and what it is blind to."""
+        outputs, size = self.still[-1].tensors, self.scales[self.still[-1].key, 0]
+        self.floor, self.unseen = None, None
+        if self.orbit.inv_x is not None:
+            back, shares = round_trip(self.orbit), []
+            for element in self.tried[:ALL_ACTIONS]:
+                there = self.watch.run(back.act_x(self.x, element))[-1].tensors[0]
+                fits = there.shape == outputs[0].shape
+                shares.append(size.share(there - outputs[0] if fits else None))
+            self.floor = max(shares)
+        self.silence = scale.silence(outputs[0])
+        if self.silence:  # the samples may lie on one orbit: ask about another
+            more = self.watch.run(scale.with_another(self.x))[-1].tensors[0]
+            self.silence = scale.silence(more)
+        if self.output > self.tolerance or self.silence:
+            return
+        lost = [e for e in self.still if e.leaves and e.name != OWN and not self._fits(e)]
+        for event in lost[:LAYERS_ASKED]:
+            with _shaken(event.module):
+                shaken = self.watch.run(self.x)[-1].tensors
+            if all(map(torch.equal, shaken, outputs)):
+                self.unseen = self.still.index(event)
+                return
+
+    def _fits(self, event: Event) -> bool:
+        errors = [self.errors[event.key, k] for k in range(len(event.tensors))]
+        return all(min(e.values()) <= self.tolerance for e in errors)
+
+    def conclude(self, settings: str, remedy: str) -> Diagnosis:
         """Returns the report made of all errors."""
         reports = [self._report(e) for e in self.still]
         verdicts = {e.key: r.verdict for e, r in zip(self.still, reports, strict=True)}
 
         def done(verdict, where, layer=None, hint="", at=None):
-            return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings)
+            return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings,
+                             self.floor)  # fmt: skip
 
         noisy = [k for k, r in enumerate(reports) if r.verdict == "not deterministic"]
         lost = [
@@ -232,6 +293,12 @@ class _Check:
             hint = advice(self.still[noisy[0]], self.moves, True)
             text = f"Not deterministic: two runs on the same input differ, first {where}."
             return done("not deterministic", text, name, hint, noisy[0])
+        if self.output <= self.tolerance and self.silence:
+            return done("says nothing", f"Says nothing: {self.silence}.", hint=remedy)
+        if self.unseen is not None:
+            name, where = blame(self.still, self.unseen)
+            text = f"Says nothing about a loss {where}: the output is constant in what it makes."
+            return done("says nothing", text, name, remedy, self.unseen)
         if self.output <= self.tolerance:
             return done("equivariant", "Equivariant: no layer loses it.")
         if lost:
@@ -251,7 +318,7 @@ class _Check:
             errors = self.errors[event.key, k]
             best = min(errors.values())
             fitting = [c for c, e in errors.items() if e <= self.tolerance]
-            constant = fitting and self.samples > 1 and len(a) == self.samples and _constant(a)
+            constant = fitting and len(a) == self.samples and self.scales[event.key, k].constant
             name = fitting[0].name if fitting else NONE_FITS
             words.append("does not depend on the input" if constant else self._describe(name, a))
             worst = max(worst, best)
@@ -275,14 +342,16 @@ class _Check:
         return name
 
 
-def _relative(left: Tensor | None, a: Tensor) -> float:
-    if left is None:
-        return float("inf")
-    size, worst = a.abs().max().item(), left.abs().max().item()
-    if worst != worst or size != size:  # NaN fits nothing
-        return float("inf")
-    return worst / size if size else worst
+@contextmanager
+def _shaken(module: nn.Module) -> Iterator[None]:
+    """Context in which a number is added to whatever a module returns."""
 
+    def change(t: Tensor) -> Tensor:
+        size = t.abs().nan_to_num(posinf=0).max() if t.numel() else 0.0
+        return t + torch.rand(t.shape).to(t) * (1 + size)
 
-def _constant(a: Tensor) -> bool:
-    return torch.allclose(a, a[:1].expand_as(a), rtol=1e-9, atol=0)
+    handle = module.register_forward_hook(lambda m, args, output: each_tensor(output, change))
+    try:
+        yield
+    finally:
+        handle.remove()

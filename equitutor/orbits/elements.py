@@ -1,12 +1,14 @@
 """The orbits of the book: circles of angles, grids of shifts, finite groups, rotations of space."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from equitutor import actions, groups
+from equitutor.actions.images import check_rotation
 from equitutor.orbits.orbit import Action, Orbit, leave
-
-RESAMPLERS = ("nearest", "bilinear", "bicubic")
+from equitutor.runtime import widest, working
 
 
 def _count(n: int, name: str, least: int = 1) -> int:
@@ -21,7 +23,13 @@ def _image_output(output: str, act: Action, inverse: Action) -> tuple[Action, Ac
     return (leave, leave) if output == "invariant" else (act, inverse)
 
 
-def so2(n: int, resampler: str = "bilinear", output: str = "invariant") -> Orbit:
+def so2(
+    n: int,
+    resampler: str = "bilinear",
+    output: str = "invariant",
+    fill: float | Sequence[float] | str = 0.0,
+    mask: str | None = None,
+) -> Orbit:
     """Returns the orbit of images (B, C, H, W) under `n` equally spaced turns.
 
     The grid is half open, 0 <= angle < 360 degrees, so no angle counts twice.
@@ -31,24 +39,32 @@ def so2(n: int, resampler: str = "bilinear", output: str = "invariant") -> Orbit
         resampler: "nearest", "bilinear" or "bicubic"; the identity goes through it, too, so that
             it does not stand out for being sharper.
         output: "invariant" (classes) or "image" (the output turns with the input).
+        fill: what comes in at the corners: a number, one a channel, "edge" or "reflect". The
+            default 0 is black for values in [0, 1], but not for images that were normalized:
+            give (0 - mean) / std there, or the corners count as an error of the model.
+        mask: "disc" hides what lies outside the largest disc, at every angle alike; None: nothing.
+
+    Outputs that are images are filled with 0 or by the name given, and not masked.
 
     >>> so2(8).params[:, 0].tolist()
     [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0]
     """
     _count(n, "n")
-    if resampler not in RESAMPLERS:
-        raise ValueError(f"resampler must be one of {RESAMPLERS}, got {resampler!r}")
-    angles = torch.arange(n, dtype=torch.float64) * 360 / n
+    check_rotation(resampler, fill, mask)
+    angles = [360 * i / n for i in range(n)]
 
-    def turn(x: Tensor, i: int) -> Tensor:
-        return actions.rotate_images(x, angles[i].item(), resampler=resampler)
+    def turning(sign: int, **options) -> Action:
+        return lambda x, i: actions.rotate_images(x, sign * angles[i], resampler, **options)
 
-    def turn_back(x: Tensor, i: int) -> Tensor:
-        return actions.rotate_images(x, -angles[i].item(), resampler=resampler)
+    of_x = dict(fill=fill, mask=mask)
+    of_y = dict(fill=fill if isinstance(fill, str) else 0.0)  # it has values of its own
+    act_y, inv_y = _image_output(output, turning(1, **of_y), turning(-1, **of_y))
+    return Orbit(f"SO(2), {n} angles", _column(angles), turning(1, **of_x), act_y, inv_y,
+                 kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x))  # fmt: skip
 
-    act_y, inv_y = _image_output(output, turn, turn_back)
-    return Orbit(f"SO(2), {n} angles", angles[:, None], turn, act_y, inv_y,
-                 kind="circle", coords=("angle (degrees)",))  # fmt: skip
+
+def _column(numbers: list[float]) -> Tensor:
+    return torch.tensor(numbers, dtype=widest())[:, None]
 
 
 def shifts(height: int, width: int, step: int = 1, output: str = "invariant") -> Orbit:
@@ -69,18 +85,19 @@ def shifts(height: int, width: int, step: int = 1, output: str = "invariant") ->
         raise ValueError(f"step must divide height {height} and width {width}, got {step}")
     rows, columns = torch.arange(0, height, step), torch.arange(0, width, step)
     params = torch.cartesian_prod(rows, columns)  # (G, 2), row-major
+    steps = params.tolist()
 
     def move(x: Tensor, i: int) -> Tensor:
         _same_torus(x, height, width)
-        return actions.roll_images(x, *params[i].tolist())
+        return actions.roll_images(x, *steps[i])
 
     def move_back(x: Tensor, i: int) -> Tensor:
-        return actions.roll_images(x, *(-params[i]).tolist())
+        return actions.roll_images(x, *(-step for step in steps[i]))
 
     act_y, inv_y = _image_output(output, move, move_back)
     return Orbit(f"shifts of {height} x {width}, step {step}", params, move, act_y, inv_y,
                  kind="grid2d", coords=("down (px)", "right (px)"),
-                 extra={"shape": (len(rows), len(columns))})  # fmt: skip
+                 extra={"shape": (len(rows), len(columns))}, inv_x=move_back)  # fmt: skip
 
 
 def _same_torus(x: Tensor, height: int, width: int) -> None:
@@ -112,7 +129,7 @@ def finite(
         inv_y = leave if act_y is leave else (lambda y, i: act_y(y, inverse[i]))
     return Orbit(group.name, torch.arange(group.order)[:, None], act_x, act_y, inv_y,
                  kind="finite", coords=("element",), identity=group.identity,
-                 extra={"group": group})  # fmt: skip
+                 extra={"group": group}, inv_x=lambda x, i: act_x(x, inverse[i]))  # fmt: skip
 
 
 def d4_time() -> Orbit:
@@ -149,27 +166,32 @@ def rotation_matrix(axis: Tensor, angle: Tensor) -> Tensor:
     >>> (R[0] @ torch.tensor([1.0, 0.0, 0.0]).double()).allclose(torch.eye(3).double()[1])
     True
     """
-    axis, angle = axis.double(), angle.double()
+    axis, angle = (t.to(widest(t.device)) for t in (axis, angle))
     x, y, z = axis.unbind(-1)
     zero = torch.zeros_like(x)
     k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
     s, c = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    return torch.eye(3, dtype=torch.float64) + s * k + (1 - c) * (k @ k)  # Rodrigues
+    return torch.eye(3).to(k) + s * k + (1 - c) * (k @ k)  # Rodrigues
 
 
 def _rotations(name: str, params, matrices: Tensor, coords, identity, output: str, **kwargs):
     if output not in ("invariant", "points"):
         raise ValueError(f"output must be 'invariant' or 'points', got {output!r}")
 
+    rows = matrices.tolist()  # numbers: a device without float64 takes them, too
+
+    def matrix(p: Tensor, i: int) -> Tensor:
+        return torch.tensor(rows[i], dtype=working(p.dtype), device=p.device)
+
     def turn(p: Tensor, i: int) -> Tensor:
-        return actions.rotate_points(p, matrices[i].to(p))
+        return actions.rotate_points(p, matrix(p, i))
 
     def turn_back(p: Tensor, i: int) -> Tensor:
-        return actions.rotate_points(p, matrices[i].T.to(p))
+        return actions.rotate_points(p, matrix(p, i).T)
 
     act_y, inv_y = (leave, leave) if output == "invariant" else (turn, turn_back)
     return Orbit(name, params, turn, act_y, inv_y, coords=coords, identity=identity,
-                 extra={"matrices": matrices}, **kwargs)  # fmt: skip
+                 extra={"matrices": matrices}, inv_x=turn_back, **kwargs)  # fmt: skip
 
 
 def so3_disk(
@@ -181,8 +203,10 @@ def so3_disk(
     """Returns turns of point clouds (B, N, 3) about axes in given planes: one disk a plane.
 
     A disk's direction is the axis, its radius the angle from 0 to 180 degrees. All axes coincide
-    at angle zero, so the weights follow the Haar density (1 - cos angle) of the angle. A disk
-    still is no sample of SO(3): print a `so3_haar` number beside it.
+    at angle zero, so the weights follow the Haar density (1 - cos angle) of the angle. Those at
+    180 degrees are halved: there the range of angles ends, and an axis and its opposite give the
+    same turn. With n_angle >= 3 the weighted mean of cos(angle) is then -1/2, as for Haar's
+    measure. A disk still is no sample of SO(3): print a `so3_haar` number beside it.
 
     Args:
         planes: any of "xy", "xz", "yz".
@@ -201,14 +225,14 @@ def so3_disk(
     plane, direction, angle = (
         grid.flatten()
         for grid in torch.meshgrid(
-            torch.arange(len(planes), dtype=torch.float64),
-            torch.arange(n_axis, dtype=torch.float64) * 360 / n_axis,
-            torch.linspace(0, 180, n_angle, dtype=torch.float64),
+            torch.arange(len(planes), dtype=widest()),
+            torch.arange(n_axis, dtype=widest()) * 360 / n_axis,
+            torch.linspace(0, 180, n_angle, dtype=widest()),
             indexing="ij",
         )
     )
     phi = torch.deg2rad(direction)
-    axis = torch.zeros(len(phi), 3, dtype=torch.float64)
+    axis = torch.zeros(len(phi), 3, dtype=phi.dtype)
     for k, p in enumerate(planes):
         mine = plane == k
         axis[mine, "xyz".index(p[0])] = phi[mine].cos()
@@ -217,7 +241,7 @@ def so3_disk(
     return _rotations(
         f"SO(3) disks {', '.join(planes)}", torch.stack([plane, direction, angle], 1), matrices,
         ("plane", "axis (degrees)", "angle (degrees)"), 0, output, kind="disk",
-        weights=1 - torch.deg2rad(angle).cos(),
+        weights=(1 - torch.deg2rad(angle).cos()) * torch.where(angle == 180, 0.5, 1.0),
     )  # fmt: skip
 
 

@@ -1,18 +1,20 @@
 """Measure a model at every element of an orbit, in bounded memory."""
 
-import random
+import pickle
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from equitutor.orbits import batching, metrics
-from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.models import device_of, lent
+from equitutor.orbits.orbit import Orbit, leave, round_trip
 from equitutor.orbits.result import OrbitResult
 
 
@@ -28,21 +30,26 @@ def evaluate(
     missing: str = "error",
     higher_is_better: bool | None = None,
     progress: bool = True,
+    floor: bool = False,
+    executor: Executor | None = None,
 ) -> OrbitResult:
     """Returns the scores of `model` at every element of `orbit` and for every sample, (G, N).
 
     Sample n at element g scores metric(model(rho_in(g) x_n), rho_out(g) y_n). No gradient is
-    computed, modules run in eval mode, and training flags and random states are put back.
+    computed. Modules run in eval mode, also those behind a lambda, a partial, a method or an
+    object, and the model and all random states are left as they were.
 
     Args:
         model: module or any callable from a batch of inputs to a batch of outputs.
-        x, y: batches of inputs and targets: tensors, arrays, lists, tuples or dicts of these.
+        x, y: batches of inputs and targets: tensors, arrays, lists, or tuples, dicts and
+            dataclasses of these. A container keeps its type.
         orbit: the elements and their actions.
         metric: "correct", "confidence", "squared_error", or a function of (outputs, targets) that
             returns one number for each sample, without reduction.
         batch: pairs of element and sample in a forward pass, >= 1. It bounds the memory; the
             scores do not depend on it.
-        device: where to compute; None takes that of the module's parameters.
+        device: where to compute: data and model are moved, and the model is put back. None takes
+            the device that the model is on.
         keep_outputs: keep the raw outputs, which `consensus` needs. They take G x N outputs of
             memory on the CPU.
         missing: "error" refuses a NaN score; "count" keeps it as missing, to be left out of means
@@ -50,10 +57,16 @@ def evaluate(
         higher_is_better: whether a large score is good; None knows it for the named metrics and
             takes True for any other.
         progress: show a bar on work of more than two seconds.
+        floor: measure as well how far a score is off by resampling and rounding alone, by going
+            along the orbit and back (`round_trip`); doubles the time.
+        executor: of `concurrent.futures`, or one with its `submit`, as Dask's. Blocks of `batch`
+            samples are measured there, each with a copy of the model, and merged. The scores are
+            the same, bit for bit. None computes here.
 
     Raises:
         ValueError: x and y differ in length, a batch changes its length, the metric does not
-            return (B,) numbers, or a score is NaN under missing="error".
+            return (B,) numbers, a score is NaN under missing="error", or the floor is asked for
+            on an orbit without `inv_x`.
 
     Source: individual and aggregate NERO (Zhao et al. 2023).
 
@@ -74,43 +87,144 @@ def evaluate(
         raise ValueError(f"batch must be an int >= 1, got {batch!r}")
     if missing not in ("error", "count"):
         raise ValueError(f"missing must be 'error' or 'count', got {missing!r}")
+    back = round_trip(orbit) if floor else None
     score = metrics.named(metric)
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
-    device = _device(model) if device is None else device
-    scores = torch.empty(len(orbit), n)
-    kept: list[list] = [[] for _ in range(len(orbit))] if keep_outputs else []
     start = time.perf_counter()
     bar = tqdm(total=len(orbit) * n, desc=orbit.name, unit="pair", delay=2, mininterval=1,
                disable=not progress, leave=False)  # fmt: skip
-    with torch.no_grad(), as_found(model), bar:
-        for elements, first, last in chunks(len(orbit), n, batch):
-            inputs = batching.move(batching.take(x, first, last), device)
-            targets = batching.move(batching.take(y, first, last), device)
+    where = device_of(model) if device is None else device
+    walk = partial(_walk, orbit=orbit, score=score, rows=max(1, batch // n), where=where,
+                   keep=keep_outputs, missing=missing)  # fmt: skip
+    spans = [(first, min(n, first + batch)) for first in range(0, n, batch)]
+    blocks = ((batching.take(x, *span), batching.take(y, *span), span[0]) for span in spans)
+    with bar, lent(model, device=None if executor else device):
+        if executor is None:
+            parts = [walk(model, *block, tick=bar.update) for block in blocks]
+        else:
+            sent = [executor.submit(_elsewhere, _packed((walk, model, device, block)))
+                    for block in blocks]  # fmt: skip
+            parts = []
+            for (first, last), future in zip(spans, sent, strict=True):
+                parts.append(future.result())
+                bar.update(len(orbit) * (last - first))
+    seconds = time.perf_counter() - start
+    meta = {
+        "model": getattr(model, "__name__", type(model).__name__),
+        "metric": metrics.name_of(metric),
+        "function": score,
+        "seconds": seconds,
+        "pairs_per_second": len(orbit) * n / seconds,
+    }
+    result = merge([OrbitResult(scores, orbit, higher_is_better, outputs, meta)
+                    for scores, outputs in parts])  # fmt: skip
+    result = replace(result, meta=meta)
+    if back is None:
+        return result
+    still = Orbit("still", torch.zeros(1, 1), leave)
+    there, here = (
+        evaluate(model, x, y, o, metric, batch, device, missing="count", progress=False,
+                 executor=executor).scores
+        for o in (back, still)
+    )  # fmt: skip
+    return replace(result, floor=(there - here).abs())
+
+
+def merge(results: Sequence[OrbitResult]) -> OrbitResult:
+    """Returns one result of the samples of several, in their order; all on one orbit.
+
+    Seconds add up. Raises ValueError where orbits, metrics or what was kept differ.
+
+    >>> from equitutor.orbits import shifts
+    >>> run = lambda x: evaluate(lambda x: x[:, 0, 0], x, torch.zeros(len(x)).long(), shifts(1, 4))
+    >>> x = torch.rand(6, 1, 1, 4)
+    >>> torch.equal(merge([run(x[:2]), run(x[2:])]).scores, run(x).scores)
+    True
+    """
+    results = list(results)
+    if not results or not all(isinstance(r, OrbitResult) for r in results):
+        raise ValueError(f"results must be OrbitResults, at least one, got {results!r}")
+    first = results[0]
+    for r in results[1:]:
+        same = {
+            "orbits": r.orbit.name == first.orbit.name
+            and r.orbit.params.shape == first.orbit.params.shape
+            and torch.equal(r.orbit.params, first.orbit.params)
+            and torch.equal(r.orbit.weights, first.orbit.weights),
+            "higher_is_better": r.higher_is_better == first.higher_is_better,
+            "metrics": r.meta.get("metric") == first.meta.get("metric"),
+            "outputs": (r.outputs is None) == (first.outputs is None),
+            "floors": (r.floor is None) == (first.floor is None),
+        }
+        for what, agrees in same.items():
+            if not agrees:
+                raise ValueError(f"results must agree in their {what}, got {first} and {r}")
+    side_by_side = lambda parts: None if parts[0] is None else batching.join(parts, axis=1)
+    seconds = sum(r.meta.get("seconds", 0.0) for r in results)
+    scores = side_by_side([r.scores for r in results])
+    meta = dict(first.meta)
+    if seconds:
+        meta |= {"seconds": seconds, "pairs_per_second": scores.numel() / seconds}
+    return replace(first, scores=scores, outputs=side_by_side([r.outputs for r in results]),
+                   floor=side_by_side([r.floor for r in results]), meta=meta)  # fmt: skip
+
+
+def _walk(
+    model: Callable,
+    x: Any,
+    y: Any,
+    first: int,
+    *,
+    orbit: Orbit,
+    score: metrics.Metric,
+    rows: int,
+    where: torch.device | str | None,
+    keep: bool,
+    missing: str,
+    tick: Callable | None = None,
+) -> tuple[Tensor, Any]:
+    """Returns scores (G, N) and kept outputs of one block of samples, the first of number `first`.
+
+    `rows` elements share a forward pass.
+    """
+    n = batching.count(x, "x")
+    scores, kept = torch.empty(len(orbit), n), []
+    with torch.no_grad():
+        inputs, targets = batching.move(x, where), batching.move(y, where)
+        for top in range(0, len(orbit), rows):
+            elements = range(top, min(len(orbit), top + rows))
             moved = batching.join([_act(orbit, "act_x", inputs, g) for g in elements])
             answers = batching.join([_act(orbit, "act_y", targets, g) for g in elements])
             outputs = model(moved)
-            size = len(elements) * (last - first)
+            size = len(elements) * n
             if batching.count(outputs, "model(x)") != size:
                 raise ValueError(
                     f"model must return one output for each input: got "
                     f"{batching.count(outputs, 'model(x)')} for {size}"
                 )
+            last = first + n
             values = _score(score, outputs, answers, size, missing, orbit, elements, first, last)
-            scores[elements.start : elements.stop, first:last] = values
-            for k, g in enumerate(elements if keep_outputs else ()):
-                part = batching.take(outputs, k * (last - first), (k + 1) * (last - first))
-                kept[g].append(batching.move(part, "cpu"))
-            bar.update(size)
-    seconds = time.perf_counter() - start
-    meta = {
-        "model": getattr(model, "__name__", type(model).__name__),
-        "metric": metric if isinstance(metric, str) else getattr(metric, "__name__", "metric"),
-        "seconds": seconds,
-        "pairs_per_second": len(orbit) * n / seconds,
-    }
-    kept_outputs = _stack([batching.join(parts) for parts in kept]) if keep_outputs else None
-    return OrbitResult(scores, orbit, higher_is_better, kept_outputs, meta)
+            scores[elements.start : elements.stop] = values
+            for k in range(len(elements) if keep else 0):
+                kept.append(batching.move(batching.take(outputs, k * n, (k + 1) * n), "cpu"))
+            if tick is not None:
+                tick(size)
+    return scores, batching.stack(kept) if keep else None  # fmt: skip
+
+
+def _packed(task: Any) -> bytes:
+    """Returns a task as bytes; plain pickle refuses lambdas, of which orbits are made."""
+    import cloudpickle
+
+    return cloudpickle.dumps(task)
+
+
+def _elsewhere(task: bytes) -> tuple[Tensor, Any]:
+    """Returns what `_walk` does, in the process of a worker."""
+    walk, model, device, block = pickle.loads(task)
+    with lent(model, device=device):
+        return walk(model, *block)
 
 
 def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
@@ -126,38 +240,6 @@ def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
     for first in range(0, n, batch):
         for top in range(0, g, rows):
             yield range(top, min(g, top + rows)), first, min(n, first + batch)
-
-
-@contextmanager
-def as_found(model: Any) -> Iterator[None]:
-    """Context in which a module is in eval mode; afterwards its flags and all random states are
-    what they were.
-
-    >>> model = nn.Dropout().train()
-    >>> with as_found(model):
-    ...     model.training
-    False
-    >>> model.training
-    True
-    """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    flags = [m.training for m in modules]
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(enabled=True):
-        try:
-            for m in modules:
-                m.training = False
-            yield
-        finally:
-            for m, flag in zip(modules, flags, strict=True):
-                m.training = flag
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-def _device(model: Any) -> torch.device | None:
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return None if parameter is None else parameter.device
 
 
 def _act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
@@ -186,16 +268,3 @@ def _score(score, outputs, answers, size, missing, orbit, elements, first, last)
             f"pass missing='count' to leave such scores out and count them"
         )
     return values.view(len(elements), last - first)
-
-
-def _stack(rows: list) -> Any:
-    first = rows[0]
-    if isinstance(first, Tensor):
-        return torch.stack(rows)  # (G, N, ...)
-    if isinstance(first, np.ndarray):
-        return np.stack(rows)
-    if isinstance(first, tuple):
-        return tuple(_stack(list(parts)) for parts in zip(*rows, strict=True))
-    if isinstance(first, dict):
-        return {key: _stack([row[key] for row in rows]) for key in first}
-    return rows

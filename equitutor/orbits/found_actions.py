@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from equitutor.actions.fields import transform_scalar
+from equitutor.orbits.batching import each_tensor, tensors
 from equitutor.orbits.matching import best_roll, match, permuted
 from equitutor.orbits.orbit import Orbit
-from equitutor.orbits.watching import each_tensor, tensors
+from equitutor.runtime import widest
 
 Error = Callable[[Tensor, Tensor, int], Tensor | None]  # (T(x), T(g x), g) -> differences, or None
 
@@ -167,7 +168,7 @@ def declared(irreps, found: Moves) -> Candidate:
         if a.shape[-1] != irreps.dim:
             return None
         if g not in cache:
-            cache[g] = irreps.D_from_matrix(found.matrices[g].double().cpu())
+            cache[g] = irreps.D_from_matrix(found.matrices[g].cpu().to(widest()))
         return b - a @ cache[g].to(a).T
 
     return Candidate(f"irreps {irreps}", error)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from equitutor.runtime import widest
+
 
 def best_roll(a: Tensor, b: Tensor) -> Tensor:
     """Returns `a` (B, C, h, w), each sample rolled so that it agrees best with `b`.
@@ -52,8 +54,7 @@ def match(a: Tensor, b: Tensor) -> Tensor:
         near = torch.cdist(b, a, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         if len(near.unique()) == n:
             return b - a[near]
-    weight = torch.randn(
-        a.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
-    order = [(t.double() @ weight.to(t.device)).argsort() for t in (a, b)]
+    weight = torch.randn(a.shape[1], generator=torch.Generator().manual_seed(1))
+    weight = weight.to(a.device, widest(a.device))
+    order = [(t.to(weight.dtype) @ weight).argsort() for t in (a, b)]
     return b[order[1]] - a[order[0]]

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from equitutor.runtime import working
+
 Metric = Callable[..., Tensor]
 
 
@@ -27,6 +29,7 @@ def confidence(logits: Tensor, y: Tensor) -> Tensor:
     tensor([0.2500])
     """
     logits, y = _classes(logits, y)
+    logits = logits.to(working(logits.dtype))
     return logits.softmax(-1).gather(-1, y[:, None])[:, 0]
 
 
@@ -41,6 +44,8 @@ def squared_error(output: Tensor, y: Tensor) -> Tensor:
         raise ValueError(
             f"output and y must have equal shapes, got {tuple(output.shape)} and {tuple(y.shape)}"
         )
+    if output.is_floating_point():  # in half precision the squares would overflow
+        output, y = output.to(working(output.dtype)), y.to(working(y.dtype))
     return (output - y).square().flatten(1).mean(1) if output.ndim > 1 else (output - y).square()
 
 
@@ -79,3 +84,25 @@ def named(metric: str | Metric) -> Metric:
     if metric not in NAMED:
         raise ValueError(f"metric must be callable or one of {sorted(NAMED)}, got {metric!r}")
     return NAMED[metric]
+
+
+def name_of(metric: str | Metric) -> str:
+    """Returns what a metric is called, for titles: what it is, its name does not say.
+
+    >>> name_of("correct"), name_of(lambda output, y: output)
+    ('correct', '<lambda>')
+    """
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
+
+
+def known(meta: dict) -> Metric | None:
+    """Returns the metric of this module that made a result, from `OrbitResult.meta`, or None.
+
+    The function that scored decides; its name does only where a result was made by hand.
+
+    >>> def confidence(output, y): ...
+    >>> known({"metric": "confidence", "function": confidence}) is None
+    True
+    """
+    metric = meta.get("function", NAMED.get(meta.get("metric")))
+    return metric if metric in NAMED.values() else None

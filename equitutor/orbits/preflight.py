@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from equitutor.orbits.batching import all_tensors
 from equitutor.orbits.orbit import Orbit
 
 
@@ -45,22 +45,13 @@ def check_inputs(x: Any, orbit: Orbit, elements: list[int]) -> None:
     Traceback (most recent call last):
     ValueError: x must change along the orbit, but 'shifts of 4 x 4, step 1' leaves it alone
     """
-    parts = list(_all_tensors(x))
+    parts = all_tensors(x)
     if not parts:
         raise ValueError(f"x must hold a tensor, got {type(x).__name__} without one")
     if not all(part.isfinite().all() for part in parts):
         raise ValueError("x must hold finite numbers, got NaN or infinity")
     for g in elements:
-        moved = list(_all_tensors(orbit.act_x(x, g)))
+        moved = all_tensors(orbit.act_x(x, g))
         if len(moved) != len(parts) or not all(map(torch.equal, moved, parts)):
             return
     raise ValueError(f"x must change along the orbit, but {orbit.name!r} leaves it alone")
-
-
-def _all_tensors(data: Any) -> Iterator[Tensor]:
-    """Yields the tensors in nested tuples, lists and dicts, those of integers too."""
-    if isinstance(data, Tensor):
-        yield data
-    elif isinstance(data, dict | tuple | list):
-        for part in data.values() if isinstance(data, dict) else data:
-            yield from _all_tensors(part)

@@ -16,7 +16,7 @@ class LayerReport:
         kind: class of the layer.
         side: "in" or "out".
         action: how the feature moves, in words.
-        error: what the best action leaves over, relative to the largest entry of the feature.
+        error: what the best action leaves over, relative to the variation of the feature.
         verdict: "fits", "constant", "unknown", or "not deterministic".
     """
 
@@ -33,15 +33,18 @@ class Diagnosis:
     """What `diagnose` found; print it to read it.
 
     Attributes:
-        verdict: "equivariant", "lost", "not deterministic", or "other action": the output does
-            move by a rule, only not by the one that the orbit states.
+        verdict: "equivariant"; "lost"; "not deterministic"; "other action": the output does move
+            by a rule, only not by the one that the orbit states; or "says nothing": the output is
+            constant, or does not see what a faulty layer makes, so that nothing is shown.
         layer: name of the layer to look at, or None.
         where: the finding in one sentence.
         hint: what usually helps, or "".
-        error: largest error of the output, relative to its largest entry.
+        error: largest error of the output, relative to how much it varies over the samples.
         layers: one `LayerReport` for each side of each call, in the order of execution.
         at: index of the finding in `layers`, or None.
         settings: elements, samples, tolerance and precision of the check, in words.
+        floor: what going there and back changes in the output, in the units of `error`: the error
+            of the measurement itself; None where the orbit has no `inv_x`.
     """
 
     verdict: str
@@ -52,6 +55,7 @@ class Diagnosis:
     layers: list[LayerReport] = field(repr=False)
     at: int | None = None
     settings: str = ""
+    floor: float | None = None
 
     def __bool__(self) -> bool:
         return self.verdict == "equivariant"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from equitutor.orbits.orbit import Orbit
+from equitutor.runtime import widest
 
 
 class Worst(NamedTuple):
@@ -26,7 +27,9 @@ class OrbitResult:
         orbit: the orbit.
         higher_is_better: whether a large score is good.
         outputs: the model's raw outputs, (G, N, ...), where they were asked for, else None.
-        meta: names of model and metric, seconds, pairs a second.
+        meta: names of model and metric, the function that scored, seconds, pairs a second.
+        floor: (G, N), how far a score is off by the measurement alone, from
+            `evaluate(..., floor=True)`; else None.
     """
 
     scores: Tensor
@@ -34,11 +37,12 @@ class OrbitResult:
     higher_is_better: bool = True
     outputs: Any = None
     meta: dict = field(default_factory=dict)
+    floor: Tensor | None = None
 
     @property
     def coverage(self) -> float:
         """Share of the scores that are not missing, in [0, 1]."""
-        return (~self.scores.isnan()).double().mean().item()
+        return int((~self.scores.isnan()).sum()) / self.scores.numel()
 
     def aggregate(self, mask: Tensor | None = None) -> Tensor:
         """Returns the mean score over samples at each element, (G,).
@@ -83,7 +87,7 @@ class OrbitResult:
     def mean(self) -> Tensor:
         """Returns the weighted mean score along each sample's orbit, (N,)."""
         weights = self._weights()
-        return self._present(self.scores.double()).mul(weights).sum(0) / weights.sum(0)
+        return self._present(self.scores.to(weights)).mul(weights).sum(0) / weights.sum(0)
 
     def spread(self, kind: str = "std") -> Tensor:
         """Returns how much each sample's score varies along its own orbit, (N,).
@@ -97,11 +101,11 @@ class OrbitResult:
         if kind == "range":
             high = torch.nan_to_num(self.scores, nan=-torch.inf).amax(0)
             low = torch.nan_to_num(self.scores, nan=torch.inf).amin(0)
-            return torch.where(high >= low, high - low, torch.nan).double()
+            return torch.where(high >= low, high - low, torch.nan).to(widest(low.device))
         if kind != "std":
             raise ValueError(f"kind must be 'std' or 'range', got {kind!r}")
         weights = self._weights()
-        deviation = self._present(self.scores.double() - self.mean()).square()
+        deviation = self._present(self.scores.to(weights) - self.mean()).square()
         return (deviation.mul(weights).sum(0) / weights.sum(0)).sqrt()
 
     def summary(self) -> dict[str, float]:
@@ -109,22 +113,27 @@ class OrbitResult:
 
         identity: mean score of the samples as they are; mean: over the orbit; worst element: the
         lowest (or highest, for errors) aggregate; worst of orbit: mean over samples of the score
-        at each sample's own worst element; spread: mean standard deviation within an orbit.
+        at each sample's own worst element; spread: mean standard deviation within an orbit. With
+        a `floor`, a sixth: its mean, below which no difference says anything.
         """
         aggregate = self.aggregate()
         measured = aggregate[~aggregate.isnan()] if self.coverage else aggregate
         extreme = measured.min() if self.higher_is_better else measured.max()
         identity = self.orbit.identity
-        return {
+        numbers = {
             "identity": float("nan") if identity is None else aggregate[identity].item(),
             "mean": self.mean().nanmean().item(),
             "worst element": extreme.item(),
             "worst of orbit": self.worst().score.nanmean().item(),
             "spread": self.spread().nanmean().item(),
         }
+        if self.floor is not None:
+            numbers["floor"] = self.floor.nanmean().item()
+        return numbers
 
     def _present(self, values: Tensor) -> Tensor:
         return values.masked_fill(self.scores.isnan(), 0)
 
     def _weights(self) -> Tensor:
-        return self.orbit.weights[:, None] * ~self.scores.isnan()  # (G, N)
+        device = self.scores.device
+        return self.orbit.weights_in(widest(device), device)[:, None] * ~self.scores.isnan()

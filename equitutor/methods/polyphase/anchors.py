@@ -105,7 +105,7 @@ def phase_scores(
     tensor([[[ 2., 18.]]], dtype=torch.float64)
     """
     counts, unit = _exact_scores(x, stride, power, filtered)
-    wide = runtime.widest_float(x.device)
+    wide = runtime.widest(x.device)
     return counts.to(wide) * unit.to(wide).view(-1, 1, 1)
 
 
@@ -218,7 +218,7 @@ def score_gap(
     scores, unit = _exact_scores(x, stride, power, filtered)
     if not unit.isfinite().all():
         raise ValueError(f"x must have finite scores, but |x|^{power:g} holds NaN or infinity")
-    scores, wide = scores.flatten(1), runtime.widest_float(x.device)
+    scores, wide = scores.flatten(1), runtime.widest(x.device)
     if scores.shape[1] == 1:
         return torch.ones(len(scores), dtype=wide, device=x.device)  # it has no rival
     best, second = scores.topk(2, dim=1).values.unbind(1)

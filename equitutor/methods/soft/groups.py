@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from equitutor.groups import FiniteGroup
+from equitutor.runtime import coarsest, tolerance, widest
 
 Sampler = Callable[[int, torch.Generator | None], Tensor]
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,10 @@ class MatrixGroup:
         discrete: elements (m, d, d), floating point, invertible; None for a connected group.
         haar: function (n, generator) -> (n, d, d) that draws uniformly; None where no uniform
             distribution exists (the group is not compact) or none is known.
+        dtype: the precision that the generators are known in; None takes the coarser one of `lie`
+            and `discrete`, and float32 where their fractions all are float32 numbers, whatever
+            dtype these are kept in. A turn by 120 degrees in float32 is not quite one: what counts
+            as zero goes by this.
 
     Raises:
         ValueError: a shape does not fit, a number is not finite, or a matrix is not invertible.
@@ -42,13 +48,21 @@ class MatrixGroup:
     lie: Tensor | None = None
     discrete: Tensor | None = None
     haar: Sampler | None = field(default=None, repr=False)
+    dtype: torch.dtype | None = field(default=None, repr=False)
 
     def __post_init__(self):
         check_count("d", self.d)
+        if self.dtype is None:
+            given = (t for t in (self.lie, self.discrete) if isinstance(t, Tensor))
+            object.__setattr__(self, "dtype", coarsest(*map(_known_in, given)))
+        elif self.dtype not in _DTYPES:
+            raise ValueError(f"dtype must be one of {_DTYPES} or None, got {self.dtype!r}")
         for name in ("lie", "discrete"):
             object.__setattr__(self, name, _matrices(name, getattr(self, name), self.d))
         # Not by the determinant: that of a small multiple of the identity is small, too.
-        if len(self.discrete) and (torch.linalg.matrix_rank(self.discrete) < self.d).any():
+        least = self.d * torch.finfo(self.dtype).eps
+        sizes = torch.linalg.svdvals(self.discrete)  # (m, d), the largest first
+        if (sizes[:, -1] <= least * sizes[:, 0]).any():
             raise ValueError(
                 f"discrete must hold invertible matrices, got {self.discrete.tolist()}"
             )
@@ -58,14 +72,16 @@ class MatrixGroup:
     @cached_property
     def key(self) -> tuple:
         """The generators as a hashable value: two groups with equal ones share cached results."""
-        return self.d, self.lie.numpy().tobytes(), self.discrete.numpy().tobytes()
+        return self.d, self.dtype, str(self.lie.tolist()), str(self.discrete.tolist())
 
     @property
     def orthogonal(self) -> bool:
-        """Whether all elements keep lengths."""
-        gram = self.discrete @ self.discrete.mT - torch.eye(self.d, dtype=torch.float64)
+        """Whether all elements keep lengths, in the precision that they are known in."""
+        gram = self.discrete @ self.discrete.mT - _eye(self.d)
         skew = self.lie + self.lie.mT
-        return bool((gram.abs() < 1e-9).all() and (skew.abs() < 1e-9).all())
+        size = self.lie.abs().amax((-2, -1), keepdim=True)
+        small = tolerance(self.dtype)
+        return bool((gram.abs() < small).all() and (skew.abs() <= small * size).all())
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, how: str | None = None
@@ -99,10 +115,9 @@ class MatrixGroup:
         return self.haar(n, generator)
 
     def _words(self, n: int, generator: torch.Generator | None) -> Tensor:
-        eye = torch.eye(self.d, dtype=torch.float64)
-        weights = torch.randn(n, len(self.lie), generator=generator, dtype=torch.float64)
+        weights = torch.randn(n, len(self.lie), generator=generator, dtype=self.lie.dtype)
         h = torch.linalg.matrix_exp(torch.einsum("nk,kij->nij", weights, self.lie))
-        letters = torch.cat([eye[None], self.discrete])
+        letters = torch.cat([_eye(self.d)[None], self.discrete])
         for _ in range(4 if len(self.discrete) else 0):
             h = letters[torch.randint(len(letters), (n,), generator=generator)] @ h
         return h
@@ -140,9 +155,8 @@ def embed_O2(axes: tuple[int, int], d: int = 3) -> MatrixGroup:
     sound = isinstance(axes, tuple | list) and len(axes) == 2 and axes[0] != axes[1]
     if not sound or not all(type(a) is int and 0 <= a < d for a in axes):
         raise ValueError(f"axes must be two different axes in 0 ... {d - 1}, got {axes!r}")
-    plane = torch.zeros(d, 2, dtype=torch.float64)
-    plane[axes[0], 0] = plane[axes[1], 1] = 1
-    rest = torch.eye(d, dtype=torch.float64) - plane @ plane.T
+    plane = _eye(d)[:, list(axes)]
+    rest = _eye(d) - plane @ plane.T
     lie = plane @ _skew(2) @ plane.T
     draw = _haar(2, False)
     return MatrixGroup(
@@ -161,7 +175,7 @@ def reflection(axis: int, d: int = 3) -> MatrixGroup:
     if type(axis) is not int or not 0 <= axis < d:
         raise ValueError(f"axis must be an int in 0 ... {d - 1}, got {axis!r}")
     mirror = _flip(d, axis)
-    both = torch.cat([torch.eye(d, dtype=torch.float64)[None], mirror])
+    both = torch.cat([_eye(d)[None], mirror])
     return MatrixGroup(f"flip {axis_name(axis, d)}", d, None, mirror, _uniform(both))
 
 
@@ -171,7 +185,7 @@ def scaling(n: int) -> MatrixGroup:
     >>> scaling(3).lie.shape, scaling(3).haar is None
     (torch.Size([1, 3, 3]), True)
     """
-    return MatrixGroup("scale", check_count("n", n), torch.eye(n, dtype=torch.float64)[None])
+    return MatrixGroup("scale", check_count("n", n), _eye(n)[None])
 
 
 def join(name: str, groups: Sequence[MatrixGroup]) -> MatrixGroup:
@@ -185,7 +199,7 @@ def join(name: str, groups: Sequence[MatrixGroup]) -> MatrixGroup:
         sizes = [group.d for group in groups]
         raise ValueError(f"groups must be at least one, all of one size d, got sizes {sizes}")
     parts = (torch.cat([getattr(group, kind) for group in groups]) for kind in ("lie", "discrete"))
-    return MatrixGroup(name, groups[0].d, *parts)
+    return MatrixGroup(name, groups[0].d, *parts, dtype=coarsest(*(g.dtype for g in groups)))
 
 
 def finite(group: FiniteGroup) -> MatrixGroup:
@@ -197,7 +211,7 @@ def finite(group: FiniteGroup) -> MatrixGroup:
     """
     if not isinstance(group, FiniteGroup):
         raise ValueError(f"group must be a FiniteGroup, got {type(group).__name__}")
-    haar = _uniform(group.elements.double())
+    haar = _uniform(group.elements.to(widest()))
     return MatrixGroup(group.name, group.dimension, None, group.elements, haar)
 
 
@@ -231,36 +245,47 @@ def check_group(group: MatrixGroup) -> None:
 def _matrices(name: str, value: Tensor | None, d: int) -> Tensor:
     """Returns a copy in float64 on the CPU, which nobody else can change."""
     if value is None:
-        return torch.zeros(0, d, d, dtype=torch.float64)
+        return torch.zeros(0, d, d, dtype=widest())
     if not isinstance(value, Tensor) or value.ndim != 3 or value.shape[1:] != (d, d):
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} must be a tensor (n, {d}, {d}), got {found}")
     if value.is_complex() or value.dtype == torch.bool:
         raise ValueError(f"{name} must hold real numbers, got {value.dtype}")
-    value = value.detach().to("cpu", torch.float64, copy=True)
+    value = value.detach().cpu().to(widest(), copy=True)
     if not value.isfinite().all():
         raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
     return value.contiguous()
 
 
+def _known_in(value: Tensor) -> torch.dtype:
+    """Returns the precision of numbers: that of float32 also where they were widened later."""
+    whole = not value.is_floating_point() or bool((value == value.round()).all())
+    narrow = value.dtype == torch.float64 and bool((value == value.float()).all())
+    return torch.float32 if narrow and not whole else value.dtype
+
+
 def _skew(n: int) -> Tensor:
     """Returns the n (n - 1) / 2 planes of rotation (k, n, n), each from axis i to axis j > i."""
     pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    lie = torch.zeros(len(pairs), n, n, dtype=torch.float64)
+    lie = torch.zeros(len(pairs), n, n, dtype=widest())
     for k, (i, j) in enumerate(pairs):
         lie[k, j, i], lie[k, i, j] = 1, -1
     return lie
 
 
 def _flip(d: int, axis: int) -> Tensor:
-    mirror = torch.eye(d, dtype=torch.float64)
+    mirror = _eye(d)
     mirror[axis, axis] = -1
     return mirror[None]
 
 
+def _eye(d: int) -> Tensor:
+    return torch.eye(d, dtype=widest())
+
+
 def _haar(size: int, special: bool) -> Sampler:
     def draw(n: int, generator: torch.Generator | None = None) -> Tensor:
-        normal = torch.randn(n, size, size, generator=generator, dtype=torch.float64)
+        normal = torch.randn(n, size, size, generator=generator, dtype=widest())
         q, r = torch.linalg.qr(normal)
         q = q * r.diagonal(0, 1, 2).sign()[:, None]  # without this the law is not uniform
         if special:  # turn a reflection into a rotation by its first column

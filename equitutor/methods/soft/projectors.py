@@ -14,8 +14,9 @@ from equitutor.methods.soft.representations import (
     tensor_derivative,
     tensor_power,
 )
+from equitutor.runtime import tolerance
 
-_SMALL = 1e-9  # singular values below this count as zero, when generators have size about one
+_CLEAR = 4  # times the tolerance: nearer to it, a singular value may be zero or not
 _known: dict[tuple, Tensor] = {}
 
 
@@ -28,6 +29,11 @@ def hom_projector(group: MatrixGroup, a: int | Type, b: int | Type) -> Tensor:
     Args:
         group: the group that both types belong to.
         a, b: types of input and output, 0, 1, 2 or a pair (p, q).
+
+    What counts as zero goes by the precision that the generators are known in, `MatrixGroup.dtype`.
+
+    Raises ValueError where that precision does not tell: a turn by one degree in bfloat16 may be
+    none.
 
     Source: Finzi, Welling, Wilson, 2021 (the constraint); Kim et al., 2023 (the projector).
 
@@ -42,12 +48,13 @@ def hom_projector(group: MatrixGroup, a: int | Type, b: int | Type) -> Tensor:
     key = (group.key, a, b)
     if key not in _known:
         with torch.inference_mode(False):  # kept for later, when gradients may be wanted
-            _known[key] = _solve(
+            solved = _solve(
                 tensor_derivative(_unit(group.lie), a),
                 tensor_derivative(_unit(group.lie), b),
                 tensor_power(group.discrete, a),
                 tensor_power(group.discrete, b),
             )
+            _known[key] = _kernel(group, *solved)
     return _known[key]
 
 
@@ -68,10 +75,11 @@ def dense_projector(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> Tensor:
     """
     check_reps(group, rep_in, rep_out)
     lie = _unit(group.lie)
-    return _solve(
+    solved = _solve(
         rep_in.drho(lie), rep_out.drho(lie),
         rep_in.rho(group.discrete), rep_out.rho(group.discrete),
     )  # fmt: skip
+    return _kernel(group, *solved)
 
 
 def _unit(lie: Tensor) -> Tensor:
@@ -79,8 +87,10 @@ def _unit(lie: Tensor) -> Tensor:
     return lie / lie.norm(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(lie.dtype).tiny)
 
 
-def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: Tensor) -> Tensor:
-    """Returns the projector onto the W with B W = W A for all generators, W row by row.
+def _solve(
+    lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns singular values and vectors of W -> B W - W A for all generators, W row by row.
 
     Row by row, B W is (B x 1) vec W and W A is (1 x A^T) vec W. Each pair of elements is divided by
     its size first: what is left of B W = W A by rounding alone is then small next to 1, also where
@@ -91,9 +101,9 @@ def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: T
     matrices_in = torch.cat([lie_in, discrete_in])
     matrices_out = torch.cat([lie_out, discrete_out])
     n, m = matrices_in.shape[-1], matrices_out.shape[-1]
-    eye_in, eye_out = (torch.eye(k, dtype=torch.float64) for k in (n, m))
+    eye_in, eye_out = (torch.eye(k).to(matrices_in) for k in (n, m))
     if not len(matrices_in):  # the trivial group asks for nothing
-        return torch.eye(n * m, dtype=torch.float64)
+        return matrices_in.new_zeros(n * m), torch.eye(n * m).to(matrices_in)
     constraint = torch.cat(
         [
             torch.kron(b, eye_in) - torch.kron(eye_out, a.T.contiguous())
@@ -101,7 +111,18 @@ def _solve(lie_in: Tensor, lie_out: Tensor, discrete_in: Tensor, discrete_out: T
         ]
     )
     _, size, rows = torch.linalg.svd(constraint, full_matrices=False)
-    null = rows[size <= _SMALL]
+    return size, rows
+
+
+def _kernel(group: MatrixGroup, size: Tensor, rows: Tensor) -> Tensor:
+    """Returns the projector onto what has singular value zero, as far as the group is known."""
+    small = tolerance(group.dtype)
+    if ((size > small) & (size <= _CLEAR * small)).any():
+        raise ValueError(
+            f"group must be known well enough to count its equivariant maps: in {group.dtype}, "
+            f"the generators of {group.name} are too near to keeping one: give a wider dtype"
+        )
+    null = rows[size <= small]
     return null.T @ null
 
 

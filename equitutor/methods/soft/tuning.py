@@ -12,6 +12,7 @@ from equitutor.methods.soft.layers import ResidualTypedLinear, SoftTypedLinear
 from equitutor.methods.soft.measures import codimensions, distances, soft_layers, weights
 from equitutor.methods.soft.projectors import map_blocks
 from equitutor.methods.soft.representations import Rep, Type
+from equitutor.runtime import widest
 
 Params = Mapping[str, Tensor]
 
@@ -178,7 +179,7 @@ def decoupled_step(
 
         return map_blocks(w, rep_in, layer.rep_out, inverse)
 
-    pull = lr * strengths.double()
+    pull = lr * strengths.to(widest(strengths.device))
     for layer, w, b in layers:
         w.copy_(project(layer, layer.rep_in, w))
         b.copy_(project(layer, Rep(1, d=layer.rep_in.d), b[..., None]).squeeze(-1))
@@ -203,7 +204,8 @@ class SoftTuning:
         at: part of the training after which the rule is used, in (0, 1]; None: never.
         window: part of the training before `at` in which the snapshot is kept.
         power: exponent of the rule.
-        normalize: None for the paper's rule, "codim" or "init" (ours).
+        normalize: None for the paper's rule, "codim" or "init" (ours). It divides by the
+            codimension of each group, or by its distance at the first step.
         decoupled: use `decoupled_step` (ours) in place of the paper's penalty in the loss.
         every: apply the decoupled step and look at the distances each so many steps, >= 1.
 
@@ -250,12 +252,27 @@ class SoftTuning:
         if normalize not in (None, "codim", "init"):
             raise ValueError(f"normalize must be None, 'codim' or 'init', got {normalize!r}")
         check_number("power", power)
+        if normalize and at is not None:
+            self._check_normal(normalize, net)
         self.at = None if at is None else max(1, round(at * steps)) - 1
         self.first = None if at is None else max(0, self.at - round(window * steps))
         self.power, self.normalize, self.decoupled = power, normalize, decoupled
         self.every = check_count("every", every)
         self.record: list[tuple[int, Tensor]] = []
         self._kept = Snapshot()
+
+    def _check_normal(self, normalize: str, net: nn.Module, start: Tensor | None = None) -> None:
+        """Raises a ValueError where a distance would have to be divided by zero."""
+        by = codimensions(net) if start is None else start
+        zero = ((by == 0) & (self.strengths.to(by.device) > 0)).reshape(-1, by.shape[-1]).any(0)
+        if zero.any():
+            groups = next(iter(soft_layers(net).values())).groups
+            names = [g.name for g, z in zip(groups, zero.tolist(), strict=True) if z]
+            what = "no weight breaks" if start is None else "the start already keeps"
+            raise ValueError(
+                f"normalize must be None or divide by more than zero, got {normalize!r}, but "
+                f"{what} {', '.join(names)}: give it the strength 0, or leave it out"
+            )
 
     @property
     def snapshot(self) -> Tensor | None:
@@ -283,13 +300,16 @@ class SoftTuning:
         if due or step == self.at:
             with torch.no_grad():
                 self.record.append((step, distances(self.net, params)))
+            if self.normalize == "init" and self.at is not None and len(self.record) == 1:
+                self._check_normal("init", self.net, self.record[0][1])
             if self.at is not None and self.first <= step <= self.at:
                 self._kept.update(self.record[-1][1])
         if step == self.at:
             by = {"codim": codimensions(self.net), "init": self.record[0][1], None: None}
             by = by[self.normalize]
             old = self.strengths.to(self.snapshot)
-            by = None if by is None else by.to(old)
+            # What a group without strength is divided by does not matter, and may be zero.
+            by = None if by is None else by.to(old).where(old > 0, 1.0)
             self.strengths = snapshot_rule(self.snapshot, old, self.power, by)
         if due and self.decoupled:
             strengths = self.strengths.to(_device(self.net, params))

@@ -1,0 +1,889 @@
+"""What the meter promises: any precision, any model, no verdict that can be bought.
+
+The three kinds of the table in CONTRIBUTING.md. Each promise is kept for neighbors of the input
+that once broke it, and each check has a twin that fails.
+"""
+
+import dataclasses
+import math
+import weakref
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from equitutor import actions, groups, orbits, runtime
+from equitutor.methods import soft
+from equitutor.nero.payload import all_series, consensus_scores
+from equitutor.orbits import (
+    OrbitResult,
+    assert_equivariant,
+    detection_counts,
+    diagnose,
+    equivariance_error,
+    evaluate,
+    merge,
+    metrics,
+    round_trip,
+    shifts,
+    so2,
+    so3_disk,
+    so3_haar,
+)
+from equitutor.orbits.models import lent, modules_of
+
+quick = settings(deadline=None, max_examples=25)
+HALVES = (torch.float16, torch.bfloat16)
+FLOATS = (*HALVES, torch.float32, torch.float64)
+
+
+def noise(*shape, seed=0, dtype=torch.float32):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=draw, dtype=torch.float64).to(dtype)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuses to make a float64 tensor, as Apple's MPS does."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves((args, kwargs, out)):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return out
+
+
+@pytest.fixture
+def no_float64():
+    with NoFloat64():
+        yield
+
+
+# A · a precision that is not float32 or float64 ---------------------------------------------
+
+
+@quick
+@given(
+    st.sampled_from(HALVES),
+    st.sampled_from([5, 28, 112]),
+    st.floats(-360, 360),
+    st.sampled_from(["bilinear", "bicubic", "nearest"]),
+    st.sampled_from([0.0, -0.42, "edge", "reflect"]),
+    st.booleans(),
+)
+def test_half_precision_is_rotated_as_float32_and_rounded_once(
+    dtype, size, angle, resampler, fill, per_image
+):
+    x = noise(2, 1, size, size, dtype=dtype)
+    angle = torch.tensor([angle, -angle]) if per_image else angle
+    half = actions.rotate_images(x, angle, resampler, fill)
+    assert half.dtype == dtype
+    single = actions.rotate_images(x.float(), angle, resampler, fill)
+    assert torch.equal(half, single.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_at_angle_zero_half_precision_is_left_alone(dtype):
+    x = noise(1, 1, 224, 224, dtype=dtype)
+    assert (actions.rotate_images(x, 0.0) - x).abs().max() < 4e-5
+    grid = nn.functional.affine_grid(torch.eye(2, 3, dtype=dtype)[None], (1, 1, 224, 224),
+                                     align_corners=False)  # fmt: skip
+    twin = nn.functional.grid_sample(x, grid, align_corners=False)  # the grid itself in half
+    assert not (twin - x).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("cast", [None, torch.bfloat16])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_points_are_turned_in_float32_or_better_also_under_autocast(dtype, cast):
+    p = noise(2, 50, 3, dtype=dtype)
+    R = groups.haar_so3(1, torch.Generator().manual_seed(0))[0]
+    with torch.autocast("cpu", cast or torch.bfloat16, enabled=cast is not None):
+        turned = actions.rotate_points(p, R)
+        paths = actions.transform_paths(p[..., :2], R[:2, :2], R[2, :2])
+    exact = p.double() @ R.T
+    assert turned.dtype == paths.dtype == dtype
+    step = torch.finfo(dtype).eps
+    assert (turned.double() - exact).abs().max() <= 2 * step
+    exact = p[..., :2].double() @ R[:2, :2].T + R[2, :2]
+    assert (paths.double() - exact).abs().max() <= 4 * step
+    if dtype in HALVES:  # the twin: the rotation itself is rounded
+        twin = p @ R.to(dtype).T
+        assert (twin.double() - p.double() @ R.T).abs().max() > (
+            turned.double() - p.double() @ R.T
+        ).abs().max()
+
+
+def lengths(p):
+    return p.float().norm(dim=-1).sum(-1)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_floor_of_a_measurement_is_told_beside_its_error(dtype):
+    p, orbit = noise(4, 8, 3, dtype=dtype) - 0.5, so3_haar(6)
+    error = equivariance_error(lengths, p, orbit).max().item()
+    floor = equivariance_error(lengths, p, round_trip(orbit)).max().item()
+    assert error <= 3 * floor + 1e-5 and floor < 8 * torch.finfo(dtype).eps + 1e-5
+    assert_equivariant(lengths, p, orbit)
+    twin = lambda p: p.float().abs().sum((1, 2))
+    assert equivariance_error(twin, p, orbit).max() > 10 * floor
+    with pytest.raises(AssertionError, match=r"not equivariant.*there and back changes it by"):
+        assert_equivariant(twin, p, orbit)
+
+
+def test_the_floor_of_rotated_pixels_is_their_resampling():
+    x, y = noise(3, 1, 9, 9), torch.zeros(3, dtype=torch.long)
+    corner = lambda x: x[:, 0, 2:4, 4]
+    result = evaluate(corner, x, y, so2(8), "confidence", floor=True)
+    assert result.floor.shape == result.scores.shape
+    assert result.floor[0].max() < 1e-6 and result.floor[1].max() > 1e-3  # 0 and 45 degrees
+    assert result.summary()["floor"] == pytest.approx(result.floor.mean().item())
+    assert evaluate(corner, x, y, shifts(9, 9), "confidence", floor=True).floor.max() == 0
+    with pytest.raises(ValueError, match="inv_x"):
+        evaluate(corner, x, y, orbits.Orbit("no way back", torch.zeros(1, 1), lambda x, i: x),
+                 floor=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_tolerances_go_by_the_least_precise_dtype(dtype):
+    """Rounding to a dtype passes there, and is an error for a model that promises more."""
+    x, orbit = noise(4, 1, 6, 6, dtype=torch.float64), shifts(6, 6)
+    bright = lambda x: x.to(dtype).double().cumsum(-1).cumsum(-2)[:, 0, -1, -1]
+    off = equivariance_error(bright, x.to(dtype), orbit, relative=True).max().item()
+    assert off < runtime.tolerance(dtype)
+    assert_equivariant(lambda x: bright(x).to(dtype), x.to(dtype), orbit)
+    place = lambda x: bright(x) + runtime.tolerance(dtype) * 20 * x[:, 0, 0, 0]
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(place, x.to(dtype), orbit)
+
+
+def small(padding="circular"):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, padding_mode=padding), nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(4, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["float32", "float16", "bfloat16", "autocast", "no float64"])
+def test_the_meter_works_and_tells_the_same_in_every_precision(how):
+    dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(how, torch.float32)
+    bright = torch.tensor([0.2, 1.0, 2.0, 4.0], dtype=dtype).view(4, 1, 1, 1)
+    x, y, orbit = noise(4, 1, 8, 8, dtype=dtype) * bright, torch.arange(4) % 3, shifts(8, 8)
+    context = {
+        "autocast": lambda: torch.autocast("cpu", torch.bfloat16), "no float64": NoFloat64,
+    }.get(how, lambda: torch.autocast("cpu", enabled=False))  # fmt: skip
+    for padding, fine in (("circular", True), ("zeros", False)):
+        net = small(padding).to(dtype)
+        with context():
+            found = diagnose(net, x, orbit)
+            result = evaluate(net, x, y, orbit, "confidence", keep_outputs=True)
+            agreed = orbits.consensus(result)
+            parts = orbits.variance_decomposition(result, agreed)
+            assert_close(parts.error, parts.symmetrized_error + parts.equivariance_variance)
+            if fine:
+                assert_equivariant(net, x, orbit)
+            else:
+                with pytest.raises(AssertionError, match="not equivariant"):
+                    assert_equivariant(net, x, orbit)
+            assert result.spread().isfinite().all() and "mean" in result.summary()
+        assert (found.verdict, found.layer) == (("equivariant", None) if fine else ("lost", "0"))
+        assert agreed.dtype == result.outputs.dtype
+
+
+def test_everything_runs_on_a_device_without_float64(no_float64):
+    x, y = noise_here(3, 1, 6, 6), torch.arange(3)
+    net = lambda x: x[:, 0, 0]
+    for orbit in (so2(5), shifts(6, 6), so2(4, output="image")):
+        moved = orbit.act_x(x, len(orbit) - 1)
+        assert_close(orbit.inv_y(orbit.act_y(x, 1), 1), x, atol=2, rtol=0)
+        assert moved.dtype == torch.float32
+        result = evaluate(net, x, y, replace_output(orbit), "confidence", keep_outputs=True)
+        assert result.mean().dtype == result.spread("range").dtype == torch.float32
+        assert result.summary().keys() >= {"mean", "spread"}
+        orbits.consensus(result, "vote"), result.worst(), result.coverage
+    cloud, disk = torch.randn(3, 8, 3), so3_disk(("xy",))
+    assert equivariance_error(lengths, cloud, disk).max() < 1e-4
+    assert_equivariant(lengths, cloud, disk)
+    walk = evaluate(lambda x: torch.zeros(len(x), 1, 6) + 1, torch.rand(1, 1, 16, 16),
+                    torch.ones(1, 1, 5), orbits.box_windows(16, 8, 2), orbits.box_score("iou", 8),
+                    keep_outputs=True, missing="count")  # fmt: skip
+    orbits.box_consensus(walk), orbits.counts_along(walk, torch.ones(1, 1, 5))
+
+
+def noise_here(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def replace_output(orbit):
+    return dataclasses.replace(orbit, act_y=orbits.orbit.leave, inv_y=orbits.orbit.leave)
+
+
+def test_soft_layers_run_on_a_device_without_float64(no_float64):
+    made = [soft.O(3), soft.SO(3), soft.embed_O2((0, 1)), soft.scaling(3), soft.reflection(2)]
+    rep = soft.Rep(2, 1, 1)
+    layer = soft.SoftTypedLinear(rep, rep, made)
+    before = layer.distances()
+    assert before.dtype == torch.float32 and (before > 0).all()
+    soft.decoupled_step(layer, torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]), lr=1.0)
+    assert layer.distances()[1] < before[1] / 3
+    exact = soft.ExactTypedLinear(rep, rep, soft.O(3))
+    x = torch.randn(5, rep.size)
+    assert soft.function_error(exact, x, soft.O(3), rep, rep) < 1e-5
+    assert soft.function_error(layer, x, soft.O(3), rep, rep) > 1e-3
+
+
+def test_the_fixture_refuses_float64(no_float64):
+    for make in (lambda: torch.zeros(1, dtype=torch.float64), lambda: torch.zeros(1).double()):
+        with pytest.raises(TypeError, match="float64"):
+            make()
+    assert runtime.widest() == torch.float32
+
+
+def turn(n, dtype):
+    c, s = math.cos(2 * math.pi / n), math.sin(2 * math.pi / n)
+    return torch.tensor([[[c, -s], [s, c]]], dtype=dtype)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 1), (1, 2), (2, 2), ((0, 1), 1)], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 8, 12])
+def test_what_counts_as_zero_goes_by_the_precision_of_a_group(n, dtype, pair):
+    group = soft.MatrixGroup(f"C{n}", 2, discrete=turn(n, dtype))
+    exact = soft.finite(groups.cyclic(n))
+    assert group.orthogonal
+    dimension = lambda g: round(soft.hom_projector(g, *pair).trace().item())
+    assert dimension(group) == dimension(exact)
+    wider = soft.MatrixGroup("widened", 2, discrete=turn(n, torch.float32).double())
+    assert wider.orthogonal and dimension(wider) == dimension(exact)
+    both = soft.join("with itself", [group, exact])
+    assert both.dtype == group.dtype and dimension(both) == dimension(exact)
+
+
+def test_a_precision_that_does_not_tell_is_refused():
+    slow = soft.MatrixGroup("C180", 2, discrete=turn(180, torch.bfloat16))
+    with pytest.raises(ValueError, match="wider dtype"):
+        soft.hom_projector(slow, 1, 1)
+    float64 = soft.MatrixGroup("C180", 2, discrete=turn(180, torch.float64))
+    assert round(soft.hom_projector(float64, 1, 1).trace().item()) == 2
+    lopsided = torch.tensor([[[1.0, 1e-3], [0.0, 1.0]]])
+    assert not soft.MatrixGroup("shear", 2, discrete=lopsided).orthogonal
+    with pytest.raises(ValueError, match="dtype must be"):
+        soft.MatrixGroup("none", 2, dtype=torch.int32)
+
+
+# B · the model is not in the state that the meter believes ------------------------------------
+
+
+class Careless(nn.Module):
+    """Drops, and counts what it sees, wherever it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop, self.head = nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Linear(36, 3)
+
+    def forward(self, x):
+        return self.head(self.drop(self.norm(x)).flatten(1))
+
+    def answer(self, x):
+        return self(x)
+
+
+@dataclasses.dataclass
+class Holder:
+    net: nn.Module
+    name: str = "holder"
+
+    def __call__(self, x):
+        return self.net(x)
+
+
+class Slotted:
+    __slots__ = ("net",)
+
+    def __init__(self, net):
+        self.net = net
+
+    def __call__(self, x):
+        return self.net(x)
+
+
+class OfClass:
+    net: Any = None
+
+    def __call__(self, x):
+        return type(self).net(x)
+
+
+class Loose(nn.Module):
+    """Keeps its layers in a list, where `.eval()` does not reach them."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.layers = [net]
+
+    def forward(self, x):
+        return self.layers[0](x)
+
+
+GLOBAL: dict = {}
+
+
+def through_a_global(x):
+    return GLOBAL["net"](x)
+
+
+def hidden_in_a_class(net):
+    OfClass.net = net
+    return OfClass()
+
+
+def hidden_in_a_global(net):
+    GLOBAL["net"] = net
+    return lambda x: through_a_global(x) * 1
+
+
+def decorated(net):
+    return torch.no_grad()(lambda x: net(x))
+
+
+WAYS = {
+    "itself": lambda net: net,
+    "lambda": lambda net: lambda x: net(x),
+    "two lambdas": lambda net: (lambda f: lambda x: f(x))(lambda x: net(x)),
+    "default": lambda net: lambda x, net=net: net(x),
+    "partial": lambda net: partial(lambda model, x: model(x), net),
+    "partial by name": lambda net: partial(lambda x, model: model(x), model=net),
+    "bound method": lambda net: net.answer,
+    "forward": lambda net: net.forward,
+    "bound call": lambda net: net.__call__,
+    "dataclass": Holder,
+    "method of a holder": lambda net: Holder(net).__call__,
+    "slots": Slotted,
+    "class attribute": hidden_in_a_class,
+    "global": hidden_in_a_global,
+    "dict": lambda net: (lambda nets: lambda x: nets["one"][0](x))({"one": (net,)}),
+    "weak reference": lambda net: (lambda ref: lambda x: ref()(x))(weakref.ref(net)),
+    "decorator": decorated,
+    "loose list": Loose,
+    "wrapped": lambda net: nn.Sequential(nn.DataParallel(net)) if False else nn.Sequential(net),
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "compiled lambda": lambda net: torch.compile(lambda x: net(x), backend="eager"),
+    "functional": lambda net: partial(torch.func.functional_call, net, {}),
+    "behind a door": lambda net: iter_door(net),
+}
+
+
+def iter_door(net):
+    """Hides the net where no search looks: it is made visible by its call alone."""
+    door = iter(lambda: net, None)
+    return lambda x: next(door)(x)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_is_found_wherever_it_hides_and_left_as_it_was(way):
+    torch.manual_seed(0)
+    net = Careless().train()
+    net.drop.eval()  # a frozen part must stay frozen
+    x, y, orbit = noise(6, 1, 6, 6), torch.arange(6) % 3, shifts(6, 6, step=3)
+    wanted = evaluate(net.eval(), x, y, orbit, "confidence").scores
+    net.train()
+    net.drop.eval()
+    state = {k: (v.clone(), v.data_ptr()) for k, v in net.state_dict().items()}
+    flags = [m.training for m in net.modules()]
+    model = WAYS[way](net)
+    assert_close(evaluate(model, x, y, orbit, "confidence").scores, wanted)
+    if way != "functional":
+        equivariance_error(model, x, orbit)
+    assert [m.training for m in net.modules()] == flags
+    for k, v in net.state_dict().items():
+        assert torch.equal(v, state[k][0]) and v.data_ptr() == state[k][1]
+    model(x)  # the twin: the model itself, as it is, does leave a trace
+    assert not torch.equal(net.norm.running_mean, state["norm.running_mean"][0])
+
+
+def test_code_without_a_model_is_searched_in_vain():
+    assert modules_of(lambda x: torch.relu(x).mean()) == []
+    assert modules_of(nn.functional.relu) == []
+
+
+class Expanding(nn.Module):
+    """A layer as those of escnn: it builds its filter when `.eval()` is called, and drops it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(2, 36))
+
+    def train(self, mode=True):
+        if mode and hasattr(self, "filter"):
+            del self.filter
+        elif not mode and self.training:
+            self.register_buffer("filter", self.weight.detach() * 2)
+        return super().train(mode)
+
+    def forward(self, x):
+        return x.flatten(1) @ (self.weight * 2 if self.training else self.filter).T
+
+
+def test_eval_and_train_are_called_and_caches_are_built_anew():
+    x, orbit = noise(3, 1, 6, 6), shifts(6, 6)
+    layer = Expanding()
+    evaluate(layer, x, torch.zeros(3).long(), orbit)
+    assert layer.training and not hasattr(layer, "filter")
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(lambda x: layer(x), x, orbit)
+    assert layer.training and not hasattr(layer, "filter")
+    layer.eval()
+    kept, before = layer.filter, layer(x)
+    with lent(layer, evaluate=False, noise=0.5):
+        assert (layer(x) - before).abs().max() > 0.1
+        assert_close(layer.filter, layer.weight * 2)
+    assert layer.filter is kept and torch.equal(layer(x), before)
+    plain = layer.weight.data.clone()
+    layer.weight.data += 1  # the twin: what was kept does not follow
+    assert torch.equal(layer(x), before)
+    layer.weight.data = plain
+
+
+class Counting(nn.Module):
+    """Changes a buffer, a new tensor in place of one, and a tensor that is no buffer; may fail."""
+
+    def __init__(self, fail):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("last", torch.zeros(1))
+        self.loose, self.fail = torch.zeros(2), fail
+
+    def forward(self, x):
+        self.seen += len(x)
+        self.last = x.mean()[None]
+        self.loose += 1
+        if self.fail:
+            raise RuntimeError("planned")
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_what_a_forward_writes_is_put_back(fail):
+    model = Counting(fail)
+    before = model.seen, model.last, model.loose
+    try:
+        evaluate(lambda x: model(x), noise(3, 1, 2, 2), torch.zeros(3).long(), shifts(2, 2))
+    except RuntimeError as error:
+        assert fail and "planned" in str(error)
+    after = model.seen, model.last, model.loose
+    assert all(a is b and a.sum() == 0 for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("way", ["itself", "lambda", "bound method", "dataclass"])
+def test_model_and_data_are_moved_and_the_model_is_put_back(way):
+    net, seen = Careless().train(), []
+    before = {k: v.data_ptr() for k, v in net.state_dict().items()}
+    parameters = list(net.parameters())
+
+    def metric(output, y):
+        seen.append((output.device.type, y.device.type))
+        return [0.0] * len(output)
+
+    evaluate(WAYS[way](net), noise(2, 1, 6, 6), torch.zeros(2), shifts(6, 6), metric, device="meta")
+    assert set(seen) == {("meta", "meta")}
+    assert {k: v.data_ptr() for k, v in net.state_dict().items()} == before
+    assert all(p.device.type == "cpu" for p in net.parameters())
+    assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
+    assert net.training and net.drop.training
+
+
+class Pair(NamedTuple):
+    image: torch.Tensor
+    mark: torch.Tensor
+    note: str = "kept"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    image: torch.Tensor
+    mark: torch.Tensor
+    note: str | None = None
+
+
+class Answer(OrderedDict):
+    pass
+
+
+CONTAINERS = {
+    "tuple": lambda a, b: (a, b),
+    "NamedTuple": lambda a, b: Pair(a, b, "mine"),
+    "dataclass": lambda a, b: Record(a, b),
+    "dict": lambda a, b: {"image": a, "mark": b},
+    "subclass of dict": lambda a, b: Answer(image=a, mark=b),
+    "nested": lambda a, b: {"pair": Pair(a, b), "none": None},
+}
+
+
+def open_up(data):
+    """Return the first tensor, whatever holds it."""
+    while not isinstance(data, torch.Tensor):
+        if dataclasses.is_dataclass(data):
+            data = data.image
+        else:
+            data = next(iter(data.values())) if isinstance(data, dict) else data[0]
+    return data
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_containers_keep_their_type(name):
+    make = CONTAINERS[name]
+    kinds = set()
+    act = lambda x, i: make(open_up(x).roll(i, -1), open_up(x)[:, 0, 0, :1] * 0)
+    orbit = orbits.Orbit("columns", torch.arange(6.0)[:, None], act)
+
+    def look(x):
+        kinds.add(type(x))
+        return open_up(x)
+
+    def model(x):
+        image = look(x)
+        return make(image.mean((1, 2, 3)) + 0 * image[:, 0, 0, 0], image[:, 0, 0, 0])
+
+    metric = lambda out, y: look(out) + 0 * look(y)
+    x = make(noise(5, 1, 6, 6), torch.zeros(5, 1))
+    y = make(torch.zeros(5), torch.zeros(5))
+    steady = dataclasses.replace(orbit, act_y=orbits.orbit.leave)
+    for batch in (1, 4, 99):
+        result = evaluate(model, x, y, steady, metric, batch=batch, keep_outputs=True)
+        assert_close(result.scores, open_up(x).mean((1, 2, 3)).expand(6, 5))
+        assert type(result.outputs) is type(x)
+        assert open_up(result.outputs).shape == (6, 5)
+    assert kinds == {type(x)}
+    with pytest.raises(AssertionError, match="not equivariant"):  # the second part is one pixel
+        assert_equivariant(model, x, steady)
+    assert_equivariant(lambda x: make(open_up(model(x)), open_up(model(x)) * 2), x, steady)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.take = nn.Identity()
+
+        def forward(self, x):
+            kinds.add(type(self.take(x)))
+            return make(open_up(x).mean((1, 2, 3)), open_up(x))
+
+    assert diagnose(Net(), x, steady)
+    assert kinds == {type(x)}
+
+
+# C · a verdict that can be bought --------------------------------------------------------------
+
+corner = lambda z: z[:, 0, 0, :3]
+
+
+@quick
+@given(st.floats(-8, 8), st.sampled_from([-1, 1]), st.floats(-6, 6), st.sampled_from([2, 7]))
+def test_neither_an_offset_nor_a_scale_buys_a_pass(offset, sign, size, n):
+    x = noise(n, 1, 8, 8)
+    bought = lambda z: 10**size * corner(z) + sign * 10**offset
+    with pytest.raises(AssertionError):
+        assert_equivariant(bought, x, shifts(8, 8))
+    exact = lambda z: bought(z.double())
+    with pytest.raises(AssertionError):
+        assert_equivariant(exact, x, shifts(8, 8))
+    honest = lambda z: 10**size * z.double().mean((1, 2, 3)) + sign * 10**offset
+    if offset - size < 3:  # float32 inputs; beyond, rounding is a good part of what it varies by
+        assert_equivariant(honest, x, shifts(8, 8))
+
+
+def test_an_offset_in_float32_is_named_for_what_it_does():
+    x, orbit = noise(5, 1, 8, 8), shifts(8, 8)
+    with pytest.raises(AssertionError, match=r"not equivariant.*off by 0\.[89]"):
+        assert_equivariant(lambda z: corner(z) + 1e5, x, orbit)
+    with pytest.raises(AssertionError, match=r"nothing is shown.*offset drowns it"):
+        assert_equivariant(lambda z: z.mean((1, 2, 3)) + 1e4, x, orbit)
+    with pytest.raises(AssertionError, match=r"nothing is shown.*constant output"):
+        assert_equivariant(lambda z: corner(z) + 1e9, x, orbit)
+
+
+class Offset(nn.Module):
+    def __init__(self, by, padding="zeros"):
+        super().__init__()
+        self.net, self.by = small(padding), by
+
+    def forward(self, x):
+        return self.net(x) + self.by
+
+
+@pytest.mark.parametrize("by", [0.0, 1e5, -1e8, 1e8])
+def test_an_offset_does_not_change_a_diagnosis(by):
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    found = diagnose(Offset(by), x, orbit)
+    assert (found.verdict, found.layer) == ("lost", "net.0")
+    assert found.error == pytest.approx(diagnose(Offset(0.0), x, orbit).error, rel=1e-3)
+    assert diagnose(Offset(by, "circular"), x, orbit)
+
+
+def zero_head():
+    head = nn.Linear(64, 3)
+    nn.init.zeros_(head.weight), nn.init.zeros_(head.bias)
+    return nn.Sequential(nn.Flatten(), head)
+
+
+class Gated(nn.Module):
+    """A residual block whose gate starts at zero; its branch shows the border."""
+
+    def __init__(self, padding="zeros", vector=False):
+        super().__init__()
+        self.branch = nn.Conv2d(1, 1, 3, padding=1, padding_mode=padding)
+        self.gate = nn.Parameter(torch.zeros(1, 1, 1, 1) if vector else torch.zeros(()))
+
+    def forward(self, x):
+        return (x + self.gate * self.branch(x)).square().mean((2, 3))
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("make", [zero_head, Gated, lambda: Gated(vector=True),
+                                  lambda: nn.Sequential(zero_head(), nn.Softmax(1))])  # fmt: skip
+def test_silence_is_a_verdict_of_its_own(make, samples):
+    torch.manual_seed(0)
+    x, orbit = noise(samples, 1, 8, 8), shifts(8, 8)
+    found = diagnose(make(), x, orbit)
+    assert found.verdict == "says nothing" and not found
+    assert "constant" in str(found) and "perturb" in str(found)
+    found = diagnose(make(), x, orbit, perturb=0.1)
+    assert found.verdict == "lost" and not found
+    twin = Gated("circular")  # nothing is hidden: the branch is in order
+    assert diagnose(twin, x, orbit) and diagnose(twin, x, orbit, perturb=0.1)
+
+
+def test_a_constant_output_shows_nothing():
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    for f in (zero_head(), lambda z: torch.ones(len(z), 2), lambda z: torch.ones(len(z)).long()):
+        with pytest.raises(AssertionError, match=r"nothing is shown.*perturb"):
+            assert_equivariant(f, x, orbit)
+        relative = equivariance_error(f, x, orbit, relative=True)
+        assert relative.isnan().all()
+    line = torch.eye(8).view(8, 1, 1, 8)  # all samples lie on one orbit: an invariant is constant
+    assert_equivariant(lambda z: z.square().sum((1, 2, 3)), line, shifts(1, 8))
+
+
+NORMAL = (0.0 - 0.1307) / 0.3081
+bright = lambda z: z.mean((1, 2, 3), dtype=torch.float64)
+
+
+def disc(n=3, size=28, fill=NORMAL):
+    """Return images that are black but for a bright blob, normalized as MNIST is."""
+    v = torch.arange(size) - (size - 1) / 2
+    blob = torch.exp(-((v[:, None] - 3) ** 2 + (v[None] + 2) ** 2) / 12)
+    return (blob * torch.arange(1, n + 1).view(n, 1, 1) / n)[:, None] / 0.3081 + fill
+
+
+def test_corners_are_filled_with_what_is_black():
+    x, wrong = disc(), so2(8)
+    right = {
+        "value": so2(8, fill=NORMAL), "channels": so2(8, fill=[NORMAL]),
+        "edge": so2(8, fill="edge"), "reflect": so2(8, fill="reflect"),
+        "disc": so2(8, fill=NORMAL, mask="disc"),
+    }  # fmt: skip
+    error = equivariance_error(bright, x, wrong).max()
+    assert error > 0.05
+    for name, orbit in right.items():
+        assert equivariance_error(bright, x, orbit).max() < error / 20, name
+
+
+@quick
+@given(
+    st.floats(-360, 360), st.integers(3, 12), st.integers(3, 12), st.floats(-3, 3),
+    st.sampled_from(["bilinear", "bicubic", "nearest"]),
+)  # fmt: skip
+def test_a_constant_image_stays_constant(angle, height, width, value, resampler):
+    x = torch.full((2, 2, height, width), value)
+    for fill in (value, [value, value], "edge", "reflect"):
+        turned = actions.rotate_images(x, angle, resampler, fill)
+        assert_close(turned, x, atol=1e-5, rtol=1e-5)
+    two = torch.stack([torch.zeros(height, width), torch.ones(height, width)])[None]
+    assert_close(actions.rotate_images(two, angle, resampler, (0.0, 1.0)), two)
+    masked = actions.rotate_images(x + 1, angle, resampler, value, mask="disc")
+    hidden = actions.rotate_images(x + 1, 0.0, "nearest", value, mask="disc") == value
+    assert torch.equal(masked[hidden], torch.full_like(masked[hidden], value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fill": "zeros"}, "fill is 'zeros'"),
+        ({"fill": [0.0, 1.0]}, "each of the channels"),
+        ({"fill": math.nan}, "finite"),
+        ({"fill": None}, "fill is None"),
+        ({"mask": "square"}, "mask is 'square'"),
+        ({"mask": "disc", "fill": "edge"}, "numbers to fill what the mask hides"),
+    ],
+)
+def test_a_fill_that_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        actions.rotate_images(noise(1, 3, 4, 4), 10.0, **arguments)
+    if "channels" not in message:
+        with pytest.raises(ValueError, match=message):
+            so2(4, **arguments)
+
+
+def test_the_matching_rule_is_named():
+    truth = torch.tensor([[[0.0, 0, 10, 10, 0], [0.0, 2, 10, 12, 0]]])
+    found = torch.tensor([[[0.0, 0, 10, 10, 0.9, 0], [0.0, 0.5, 10, 10.5, 0.8, 0]]])
+    precision = lambda **rule: detection_counts(found, truth, **rule)["average precision"]
+    assert precision() == precision(rule="voc") == 0.5
+    assert precision(rule="coco") == 1.0
+    with pytest.raises(ValueError, match="rule must be one of"):
+        precision(rule="hungarian")
+
+
+def devkit(found, truth, least):
+    """Return the hits as the VOC devkit finds them, one detection after another."""
+    hits = torch.zeros(found.shape[:2], dtype=torch.bool)
+    used = set()
+    order = sorted((-found[n, k, 4].item(), n, k) for n in range(len(found))
+                    for k in range(found.shape[1]))  # fmt: skip
+    for _, n, k in order:
+        best, at = -math.inf, None
+        for m, target in enumerate(truth[n]):
+            if target[4] >= 0 and target[4] == found[n, k, 5]:
+                overlap = orbits.iou(found[n, k, :4], target[:4]).item()
+                if overlap > best:
+                    best, at = overlap, (n, m)
+        if best >= least and at not in used:
+            hits[n, k] = True
+            used.add(at)
+    return hits
+
+
+@quick
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 5))
+def test_the_rule_of_voc_is_that_of_its_devkit(seed, k, m):
+    from equitutor.orbits.box_counts import match
+
+    draw = torch.Generator().manual_seed(seed)
+    box = lambda *shape: (
+        torch.randint(0, 6, (*shape, 2), generator=draw).repeat(*[1] * len(shape), 2).float()
+        + torch.tensor([0.0, 0, 5, 5])
+    )
+    sure = torch.rand(2, k, 1, generator=draw)
+    found = torch.cat([box(2, k), sure, torch.randint(0, 2, (2, k, 1), generator=draw)], -1)
+    truth = torch.cat([box(2, m), torch.randint(-1, 2, (2, m, 1), generator=draw)], -1)
+    assert torch.equal(match(found, truth, rule="voc"), devkit(found, truth, 0.5))
+    assert match(found, truth, rule="coco").sum() >= match(found, truth, rule="voc").sum()
+
+
+@quick
+@given(
+    st.integers(3, 40), st.integers(1, 13),
+    st.lists(st.sampled_from(["xy", "xz", "yz"]), min_size=1, max_size=3, unique=True),
+)  # fmt: skip
+def test_means_over_disks_are_those_of_haar(n_angle, n_axis, planes):
+    orbit = so3_disk(tuple(planes), n_axis, n_angle)
+    angle = orbit.params[:, 2].deg2rad()
+    assert_close((orbit.weights * angle.cos()).sum().item(), -0.5)
+    trace = orbit.extra["matrices"].diagonal(dim1=1, dim2=2).sum(1)
+    result = OrbitResult(trace[:, None], orbit)
+    assert abs(result.mean().item()) < 1e-6  # the character of rotations of space
+    twin = 1 - angle.cos()
+    assert abs((twin * trace).sum() / twin.sum()) > 1e-3
+
+
+def confidence(output, y):
+    """A metric of one's own that happens to be called like one of the package."""
+    return output.square().sum(1) * 100
+
+
+def test_a_function_is_what_it_is_and_not_its_name():
+    x, y, orbit = noise(4, 1, 1, 3), torch.zeros(4).long(), shifts(1, 3)
+    model = lambda x: x[:, 0, 0]
+    own = evaluate(model, x, y, orbit, confidence, keep_outputs=True)
+    named = evaluate(model, x, y, orbit, "confidence", keep_outputs=True)
+    same = evaluate(model, x, y, orbit, metrics.confidence, keep_outputs=True)
+    assert own.meta["metric"] == named.meta["metric"] == "confidence"
+    assert consensus_scores(own) is None
+    assert torch.equal(consensus_scores(named), consensus_scores(same))
+    high = {name: all_series({"m": {"confidence": r}}, ["pca"], 0)
+            for name, r in (("own", own), ("named", named))}  # fmt: skip
+    assert [s["reference"] for s in high["own"]] == ["truth"]
+    assert high["own"][0]["high"] > 1 and high["named"][0]["high"] == 1
+    again = orbits.rescore(named, y, confidence)
+    assert consensus_scores(again) is None
+
+    def squared_error(output, y):
+        return output[:, 0]
+
+    assert evaluate(model, x, y, orbit, squared_error).higher_is_better
+
+
+def two_layers():
+    """Return a network whose second candidate no weight can break, and one that all keep."""
+    trivial = soft.MatrixGroup("nothing", 3)
+    rep = soft.Rep(n1=1)
+    return soft.SoftTypedLinear(rep, rep, [soft.O(3), trivial])
+
+
+@pytest.mark.parametrize("normalize", ["codim", "init"])
+def test_a_rule_that_would_divide_by_zero_is_refused_at_the_door(normalize):
+    net = two_layers()
+    with pytest.raises(ValueError, match=r"normalize .* nothing"):
+        soft.SoftTuning(net, [1.0, 1.0], steps=10, normalize=normalize)
+    with pytest.raises(ValueError, match=r"normalize .* nothing"):
+        soft.SoftTuning(net, [[1.0, 1.0], [1.0, 0.0]], steps=10, normalize=normalize)
+    for allowed in (
+        {"strengths": [1.0, 0.0], "normalize": normalize},  # it only lends its types
+        {"strengths": [1.0, 1.0], "normalize": normalize, "at": None},  # the rule is not used
+        {"strengths": [1.0, 1.0]},
+    ):
+        tuning = soft.SoftTuning(net, steps=10, **allowed)
+        for step in range(10):
+            tuning(step, lr=0.1)
+        assert tuning.strengths.isfinite().all()
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(3)), net.bias.zero_()
+    if normalize == "init":  # a start that keeps the group already: refused at the first step
+        tuning = soft.SoftTuning(net, [1.0, 0.0], steps=10, normalize="init")
+        with pytest.raises(ValueError, match=r"normalize .* O\(3\)"):
+            tuning(0, lr=0.1)
+
+
+# At size -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [4, 7, 100])
+def test_shards_are_one_process_bit_for_bit(batch):
+    net = Careless().train()
+    x, y, orbit = noise(19, 1, 6, 6), torch.arange(19) % 3, so2(5)
+    measure = partial(evaluate, WAYS["lambda"](net), x, y, orbit, "confidence", batch=batch,
+                      keep_outputs=True, floor=True)  # fmt: skip
+    alone = measure()
+    with ThreadPoolExecutor(2) as pool:
+        shared = measure(executor=pool)
+    for name in ("scores", "outputs", "floor"):
+        assert torch.equal(getattr(alone, name), getattr(shared, name))
+    assert net.training and net.drop.training
+    parts = [evaluate(net, x[a:b], y[a:b], orbit, "confidence", keep_outputs=True)
+             for a, b in ((0, 5), (5, 19))]  # fmt: skip
+    joined = merge(parts)
+    assert joined.scores.shape == (5, 19) and joined.outputs.shape == (5, 19, 3)
+    assert torch.equal(joined.scores[:, :5], parts[0].scores)
+    assert joined.meta["seconds"] == pytest.approx(sum(p.meta["seconds"] for p in parts))
+
+
+def test_results_that_differ_are_not_merged():
+    x, y = noise(3, 1, 6, 6), torch.zeros(3).long()
+    run = partial(evaluate, lambda x: x[:, 0, 0], x, y)
+    for other in (
+        run(so2(4)), run(so2(5), "confidence"), run(so2(5), keep_outputs=True),
+        run(so2(5), higher_is_better=False), None,
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="results must"):
+            merge([run(so2(5)), other])
+    with pytest.raises(ValueError, match="results must"):
+        merge([])
