@@ -12,8 +12,7 @@ from torch.nn.functional import mse_loss
 from torch.testing import assert_close
 
 from equitutor.methods.soft import O, Rep, SoftTuning, SoftTypedLinear, embed_O2
-from equitutor.training import fit_stacked
-from equitutor.training import Batches, fit
+from equitutor.training import Batches, fit, fit_stacked
 
 
 def data(n=60):

@@ -89,7 +89,9 @@ def badge(record: Record, full: dict | None) -> str:
     parts = [("fast", f"{record.seconds:.0f} s", record.peak_mb, cores)]
     if full and full.get("seconds") and full.get("peak_mb"):
         minutes = f"{full['seconds'] / 60:.0f} min"
-        parts.append(("recorded run", minutes, full["peak_mb"], html.escape(full["environment"]["device"])))
+        parts.append(
+            ("recorded run", minutes, full["peak_mb"], html.escape(full["environment"]["device"]))
+        )
     spans = "".join(
         f"<span><b>{name}</b> {time}, {peak / 1000:.1f} GB, {where}</span>"
         for name, time, peak, where in parts
