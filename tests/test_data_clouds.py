@@ -326,7 +326,7 @@ def test_pcd_says_its_size_in_one_of_two_entries(folder, way):
         (("WIDTH 5\nHEIGHT 1\nVIEW", "VIEW"), None),
         (
             ("WIDTH 5\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 5", "WIDTH 9"),
-            "9 points|need 108",
+            "9 points|need 108|expected 9",
         ),
         (
             ("VIEWPOINT 0 0 0 1 0 0 0", "VIEWPOINT 1 2 3 1 0 0 0"),
