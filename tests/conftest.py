@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# pytest --hypothesis-profile=nightly tests/test_data_fuzz.py
+settings.register_profile("nightly", max_examples=10_000)
 
 
 def missing(reason: str) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+import struct
 import zipfile
 
 import numpy as np
@@ -28,7 +29,7 @@ from equitutor.data import (
     sample_surface,
 )
 from equitutor.data.clouds import surface
-from equitutor.data.solids import read_voxels
+from equitutor.data.solids import lzf_decompress, read_voxels
 
 patient = settings(deadline=None)  # a busy machine is no failure
 
@@ -142,8 +143,43 @@ def test_off_in_its_dialects(folder, text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "COFF\n3 1 0\n0 0 0 255 0 0 255\n1 0 0 255 0 0 255\n0 1 0 255 0 0\n3 0 1 2\n",
+        "NOFF\n3 1 0\n0 0 0 0 0 1\n1 0 0 0 0 1\n0 1 0 0 0 1\n3 0 1 2 0.5 0.5 0.5 1\n",
+        "STCNOFF\n3 1\n0 0 0 0 0 1 1 1 1 0 0\n1 0 0 0 0 1 1 1 1 0 0\n"
+        "0 1 0 0 0 1 1 1 1 0 0\n3 0 1 2\n",
+        "OFF # one triangle\n\n# counts\n3 1 3\n0 0 0\n\n1 0 0 # second\n0 1 0\n3 0 1 2 7",
+        "OFF\r3 1 0\r0 0 0\r1 0 0\r0 1 0\r3 0 1 2\r",
+    ],
+)
+def test_off_with_colors_normals_and_comments(folder, text):
+    vertices, faces = mesh_of(folder, text)
+    assert vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert faces.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("4OFF\n1 0 0\n1 2 3 4\n", "begins with '4OFF', expected 'OFF'"),
+        ("nOFF 4\n1 0 0\n", "expected 'OFF'"),
+        ("OFF BINARY\n1 0 0\n", "is a binary OFF file"),
+        (CUBE.replace("8 6 12", f"8 {10**15} 12"), f"14 lines .* 8 vertices and {10**15} faces"),
+        (CUBE.replace("8 6 12", f"{10**15} 6 12"), "not the numbers|14 lines"),
+        (CUBE.replace("8 6 12", "8 " + 5000 * "9"), "no whole number of up to 18 digits"),
+        (CUBE.replace("8 6 12", "8 -6 12"), "no counts"),
+        (CUBE.replace("8 6 12", "8 6 12 1"), "no counts"),
+        (CUBE.replace("8 6 12", "8 6.0 12"), "'6.0' is no whole number"),
+        (CUBE.replace("8 6 12", "7 7 12"), "a face of 0 corners"),
+        (CUBE.replace("1 1 0\n", "1 1 nan\n"), "'1 1 nan' is no finite point"),
+        (CUBE.replace("1 1 0\n", "1 1 1_0\n"), "not the numbers.*1_0"),
+        (CUBE.replace("4 3 0 4 7", "2 3 0"), "a face of 2 corners, expected at least 3"),
+        (CUBE.replace("4 3 0 4 7", "-1"), "a face of -1 corners"),
+        (CUBE.replace("4 3 0 4 7", "4 3 0 4 7 1 2"), "2 numbers after the corners"),
+        (CUBE.replace("4 3 0 4 7", "4 3 0 4 7.5"), "'7.5' is no whole number"),
+        (CUBE.replace("4 3 0 4 7", "4 3 0 4 7 red"), "not the numbers.*red"),
+        ("COFF\n1 0 0\n0 0 0\n", "3 coordinates a vertex, expected 6 or 7"),
         ("", "begins with '', expected 'OFF'"),
         (b"PK\x03\x04", "expected 'OFF'"),
         ("OFF\n", "not the numbers"),
@@ -184,6 +220,7 @@ def test_pcd(folder):
     assert read_pcd(write(folder, PCD)).tolist() == [[1, 2, 3], [-4, 50, 6.5]]
     assert read_pcd(write(folder, PCD.replace("\n", "\r\n"))).shape == (2, 3)
     more = PCD.replace("FIELDS x y z", "FIELDS rgb z y x")
+    more = more.replace("4 4 4", "4 4 4 4").replace("F F F", "F F F F").replace("1 1 1", "1 1 1 1")
     more = more.replace("1 2 3\n", "9 1 2 3\n").replace("-4 5", "9 -4 5").replace("nan", "0 nan", 1)
     assert read_pcd(write(folder, more)).tolist() == [[3, 2, 1], [6.5, 50, -4]]
 
@@ -194,7 +231,7 @@ def test_pcd(folder):
         ("", "not a PCD file with the fields x, y and z"),
         ("<html>moved</html>", "not a PCD file"),
         (PCD.replace("FIELDS x y z", "FIELDS a b c"), "not a PCD file with the fields"),
-        (PCD.replace("DATA ascii", "DATA binary"), "is written as binary, expected ascii"),
+        (PCD.replace("DATA ascii", "DATA morse"), "is written as morse, expected ascii"),
         (PCD[:-12], "has 2 points, expected 3"),
         (PCD + "7 8 9\n", "has 4 points, expected 3"),
         (PCD.replace("1 2 3\n", "1 2\n"), "a line that is not 3 numbers"),
@@ -204,6 +241,166 @@ def test_pcd(folder):
 def test_broken_pcd(folder, text, message):
     with pytest.raises(FormatError, match=message):
         read_pcd(write(folder, text))
+
+
+def table(kinds, n=5, seed=0):
+    """A record for each of n points: fields of random whole numbers, named x, y, z and others."""
+    rng = np.random.default_rng(seed)
+    points = np.empty(n, [(name, kind, count) for name, kind, count in kinds])
+    for name, _, count in kinds:
+        points[name] = rng.integers(0, 100, (n, count))
+    return points
+
+
+def pcd(points, data, change=(), tail=b""):
+    """A PCD file of the records, written as text, binary, or compressed (without any gain)."""
+    kinds = [(name, *points.dtype.fields[name][0].subdtype) for name in points.dtype.names]
+    head = "\n".join([
+        "# .PCD v0.7", "VERSION 0.7",
+        f"FIELDS {' '.join(name for name, *_ in kinds)}",
+        f"SIZE {' '.join(str(kind.itemsize) for _, kind, _ in kinds)}",
+        f"TYPE {' '.join({'f': 'F', 'i': 'I', 'u': 'U'}[kind.kind] for _, kind, _ in kinds)}",
+        f"COUNT {' '.join(str(shape[0]) for *_, shape in kinds)}",
+        f"WIDTH {len(points)}", "HEIGHT 1", "VIEWPOINT 0 0 0 1 0 0 0", f"POINTS {len(points)}",
+        f"DATA {data}\n",
+    ])  # fmt: skip
+    for old, new in change:
+        assert old in head
+        head = head.replace(old, new)
+    if data == "ascii":
+        rows = (" ".join(str(v) for name, *_ in kinds for v in row[name].tolist())
+                for row in points)  # fmt: skip
+        return (head + "\n".join(rows)).encode() + tail
+    body = points.tobytes()
+    if data == "binary_compressed":
+        body = b"".join(points[name].tobytes() for name, *_ in kinds)
+        lzf = b"".join(bytes([len(body[i : i + 32]) - 1]) + body[i : i + 32]
+                       for i in range(0, len(body), 32))  # fmt: skip
+        body = struct.pack("<II", len(lzf), len(body)) + lzf
+    return head.encode() + body + tail
+
+
+PLAIN = [(axis, "<f4", 1) for axis in "xyz"]
+MIXED = [("rgb", "<u4", 1), ("z", "<f8", 1), ("normal", "<f4", 3), ("x", "<i2", 1),
+         ("_", "<u1", 7), ("y", "<f4", 1)]  # fmt: skip
+WAYS = ["ascii", "binary", "binary_compressed"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kinds", [PLAIN, MIXED])
+def test_pcd_of_any_fields_written_in_any_way(folder, way, kinds):
+    points = table(kinds, 40)
+    wanted = np.stack([points[axis][:, 0] for axis in "xyz"], 1).astype(float)
+    found = read_pcd(write(folder, pcd(points, way)))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, wanted)
+    if kinds is PLAIN:
+        points["y"][3] = np.nan
+        assert len(read_pcd(write(folder, pcd(points, way)))) == 39
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pcd_says_its_size_in_one_of_two_entries(folder, way):
+    points = table(PLAIN, 6)
+    wanted = read_pcd(write(folder, pcd(points, way)))
+    for change in (
+        ("POINTS 6\n", ""),
+        ("WIDTH 6\nHEIGHT 1\n", ""),
+        ("WIDTH 6\nHEIGHT 1", "WIDTH 2\nHEIGHT 3"),
+    ):
+        found = read_pcd(write(folder, pcd(points, way, [change])))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("COUNT 1 1 1", "COUNT 3 1 1"), "COUNT 3 1 1 for the fields x y z: expected one number x"),
+        (("COUNT 1 1 1", "COUNT 1 1"), "COUNT 1 1, expected 3 of at least 1"),
+        (("COUNT 1 1 1", "COUNT 1 1 0"), "COUNT 1 1 0, expected 3 of at least 1"),
+        (("COUNT 1 1 1", "COUNT 1 1 one"), "no whole numbers as COUNT"),
+        (("WIDTH 5", "WIDTH 4"), "WIDTH 4 and HEIGHT 1, but POINTS 5"),
+        (("POINTS 5", "POINTS 4"), "WIDTH 5 and HEIGHT 1, but POINTS 4"),
+        (("POINTS 5", "POINTS -5"), "POINTS -5, expected 1 of at least 0"),
+        (("WIDTH 5\nHEIGHT 1\nVIEW", "VIEW"), None),
+        (
+            ("WIDTH 5\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 5", "WIDTH 9"),
+            "9 points|need 108|expected 9",
+        ),
+        (
+            ("VIEWPOINT 0 0 0 1 0 0 0", "VIEWPOINT 1 2 3 1 0 0 0"),
+            "VIEWPOINT 1 2 3 1",
+        ),
+        (("VIEWPOINT 0 0 0 1 0 0 0", "VIEWPOINT 0 0 0 0 1 0 0"), "VIEWPOINT 0 0 0 0 1"),
+        (("VIEWPOINT 0 0 0 1 0 0 0", "VIEWPOINT 0 0 0"), "VIEWPOINT 0 0 0, but only"),
+        (("VIEWPOINT", "LANDSCAPE"), "header entry 'LANDSCAPE', which no PCD file has"),
+        (("HEIGHT 1", "HEIGHT 1\nHEIGHT 1"), "header entry 'HEIGHT', twice"),
+        (("FIELDS x y z", "FIELDS x y y"), "with the fields x, y and z"),
+        (("FIELDS x y z", "FIELDS x y z x"), "COUNT 1 1 1, expected 4|fields x y z x"),
+        (("DATA", "POINTS 5\nDATA"), "header entry 'POINTS', twice"),
+    ],
+)
+def test_pcd_headers_are_obeyed_or_refused(folder, way, change, message):
+    path = write(folder, pcd(table(PLAIN), way, [change]))
+    if message is None:
+        assert len(read_pcd(path)) == 5
+        return
+    with pytest.raises(FormatError, match=message):
+        read_pcd(path)
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("SIZE 4 4 4", "SIZE 4 4 3"), "SIZE 4 4 3 and TYPE F F F for 3 fields"),
+        (("SIZE 4 4 4", "SIZE 4 4"), "SIZE 4 4 and TYPE"),
+        (("SIZE 4 4 4\n", ""), "SIZE  and TYPE"),
+        (("TYPE F F F", "TYPE F F X"), "TYPE F F X"),
+        (("SIZE 4 4 4", "SIZE 4 4 8"), "60 bytes|80|needs? 80"),
+        (("WIDTH 5", f"WIDTH {10**12}"), "WIDTH"),
+    ],
+)
+def test_pcd_sizes_are_obeyed_or_refused(folder, way, change, message):
+    with pytest.raises(FormatError, match=message):
+        read_pcd(write(folder, pcd(table(PLAIN), way, [change])))
+
+
+def test_pcd_of_huge_counts(folder):
+    for way in WAYS:
+        change = [("WIDTH 5", f"WIDTH {10**15}"), ("POINTS 5", f"POINTS {10**15}")]
+        with pytest.raises(FormatError, match=f"{10**15}|{12 * 10**15}"):
+            read_pcd(write(folder, pcd(table(PLAIN), way, change)))
+
+
+def test_pcd_that_is_too_short_or_too_long(folder):
+    points = table(PLAIN)
+    binary, packed = pcd(points, "binary"), pcd(points, "binary_compressed")
+    cases = [
+        (binary[:-1], "holds 59 bytes of points, but 5 points of 12 bytes are 60"),
+        (binary + b"\0", "holds 61 bytes of points"),
+        (packed[:-3], "cut off: 62 compressed bytes expected, found 59"),
+        (packed + b"x", "other things after its 62 compressed bytes"),
+        (packed[: packed.index(b"compressed\n") + 13], "cut off: 2 bytes after the header"),
+        (packed.replace(struct.pack("<II", 62, 60), struct.pack("<II", 62, 48)), "unpacks to 48"),
+        (packed.replace(struct.pack("<II", 62, 60), struct.pack("<II", 33, 60)), "other things"),
+        (packed.replace(struct.pack("<II", 62, 60) + b"\x1f", struct.pack("<II", 62, 60) + b"\x3f"),
+         "before the first byte|bytes came out"),
+    ]  # fmt: skip
+    for data, message in cases:
+        with pytest.raises(FormatError, match=message):
+            read_pcd(write(folder, data))
+    filled = read_pcd(write(folder, packed + bytes(100) + b"\n"))  # the library fills its last page
+    np.testing.assert_array_equal(filled, read_pcd(write(folder, packed)))
+
+
+def test_lzf():
+    assert lzf_decompress(bytes([0, 65]) + bytes([7 << 5, 3, 0]), 13) == 13 * b"A"  # 7 + 3 + 2
+    with pytest.raises(ValueError, match="before the first byte"):
+        lzf_decompress(bytes([0, 65, 32, 9]), 4)
+    with pytest.raises(ValueError, match="1 bytes came out, expected 2"):
+        lzf_decompress(bytes([0, 65]), 2)
 
 
 GRIDS = np.random.default_rng(0).integers(0, 2, (3, 1, 4, 5, 6)).astype("<f8")

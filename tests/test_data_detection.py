@@ -1,6 +1,7 @@
 """Blood cells: the real photographs where they are at hand, small broken sets elsewhere."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_real_blood_cells(val):
             assert (boxes[:, 2:] > boxes[:, :2]).all()
             assert boxes.min() >= 0
             assert (boxes[:, 2:] <= torch.tensor([640, 480])).all()
-    assert val.boxes[0][0].tolist() == [260, 177, 491, 376]
+    assert val.boxes[0][0].tolist() == [259, 176, 491, 376]
     assert val.labels[0][0] == CLASSES.index("WBC")
 
 
@@ -70,9 +71,9 @@ def test_whole_set_is_fetched_in_one_call(capsys):
     assert capsys.readouterr().err == ""  # no bar where nothing is downloaded
 
 
-def voc(*objects, size=(64, 48)):
+def voc(*objects, size=(64, 48), more=""):
     body = "".join(
-        f"<object><name>{name}</name><bndbox>"
+        f"<object><name>{name}</name>{more}<bndbox>"
         + "".join(
             f"<{tag}>{value}</{tag}>"
             for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
@@ -101,18 +102,28 @@ def write(folder, data, name="some.xml"):
 @patient
 @given(
     boxes=st.lists(
-        st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(0, 20)] * 2, st.sampled_from(CLASSES))
+        st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2, st.sampled_from(CLASSES))
     )
 )
-def test_voc_round_trip_without_degenerate_boxes(folder, boxes):
-    objects = [(name, (x, y, x + w, y + h)) for x, y, w, h, name in boxes]
-    size, found, labels = read_voc(write(folder, voc(*objects)), CLASSES)
-    kept = [(name, b) for name, b in objects if b[0] < b[2] and b[1] < b[3]]
-    assert size == (48, 64)
-    assert found.dtype == np.float32
-    assert found.shape == (len(kept), 4)
-    assert found.tolist() == [list(box) for _, box in kept]
-    assert [CLASSES[i] for i in labels] == [name for name, _ in kept]
+def test_voc_round_trip(folder, boxes):
+    """A box that covers w x h pixels has the area w h, though VOC names its first and last one."""
+    objects = [(name, (x + 1, y + 1, x + w, y + h)) for x, y, w, h, name in boxes]
+    note = read_voc(write(folder, voc(*objects)), CLASSES)
+    assert note.size == (48, 64)
+    assert note.boxes.dtype == np.float32
+    assert note.boxes.shape == (len(boxes), 4)
+    assert note.boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h, _ in boxes]
+    assert [CLASSES[i] for i in note.labels] == [name for *_, name in boxes]
+    assert note.difficult == [False] * len(boxes)
+
+
+def test_voc_of_the_whole_picture_and_of_hard_objects(folder):
+    whole = voc(("RBC", (1, 1, 10, 8)), size=(10, 8), more="<difficult>1</difficult>")
+    note = read_voc(write(folder, whole), CLASSES)
+    assert note.boxes.tolist() == [[0, 0, 10, 8]]
+    assert note.difficult == [True]
+    pixel = read_voc(write(folder, voc(("RBC", (3, 4, 3, 4)))), CLASSES)
+    assert pixel.boxes.tolist() == [[2, 3, 3, 4]]
 
 
 GOOD = ("RBC", (1, 2, 30, 40))
@@ -127,6 +138,20 @@ GOOD = ("RBC", (1, 2, 30, 40))
         (voc(("RBC", (30, 2, 1, 40))), r"a box \[30.0, 2.0, 1.0, 40.0\] that does not fit 64 x 48"),
         (voc(("RBC", (1, 2, 65, 40))), "does not fit"),
         (voc(("RBC", (-1, 2, 3, 40))), "does not fit"),
+        (voc(("RBC", (0, 2, 3, 40))), "does not fit 64 x 48: VOC counts pixels from 1"),
+        (voc(("RBC", (1, 0, 3, 40))), "does not fit"),
+        (voc(("RBC", (1, 2, 3, 49))), "does not fit"),
+        (voc(("RBC", ("1_0", 2, 30, 40))), "'1_0' as bndbox/xmin, expected a number"),
+        (voc(GOOD, size=("inf", 48)), "the size inf x 48, expected whole numbers"),
+        (voc(GOOD, size=(64.5, 48)), "the size 64.5 x 48"),
+        (voc(GOOD, more="<difficult>perhaps</difficult>"), "'perhaps' as difficult, expected 0"),
+        (voc(GOOD, more="<bndbox/>"), "an object 'RBC' with 2 boxes"),
+        (voc(GOOD).replace(b"<size>", b"<size/><size>"), "None as size/width"),
+        (voc().replace(b"<size>", b"<a>" * 20).replace(b"</size>", b"</a>" * 20), "16 deep"),
+        (voc().replace(b"size", b"sizes"), "0 elements 'size'"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]>' + voc(GOOD), "defines entities"),
+        (('<!DOCTYPE a [<!ENTITY b "c">]>' + voc().decode()).encode("utf-16"), "defines entities"),
+        (b'<?xml version="1.0" encoding="klingon"?>' + voc(GOOD), "not sound XML"),
         (voc(("RBC", ("nan", 2, 3, 40))), "does not fit"),
         (voc(("RBC", ("one", 2, 3, 4))), "'one' as bndbox/xmin, expected a number"),
         (voc(GOOD).replace(b"<ymax>40</ymax>", b""), "None as bndbox/ymax"),
@@ -155,6 +180,16 @@ def test_pictures_cut_off(folder, form, keep):
         read_picture(write(folder, data[:keep], "half.bin"), "RGB")
 
 
+def test_a_picture_that_says_it_is_huge_is_refused_before_it_takes_the_memory(folder):
+    data = bytearray(picture(form="BMP"))
+    data[18:26] = struct.pack("<ii", 9_000, 9_000)
+    with pytest.raises(FormatError, match="9000 x 9000 pixels, which is more than a file"):
+        read_picture(write(folder, bytes(data), "huge.bmp"), "RGB")
+    white = io.BytesIO()
+    Image.new("RGB", (1392, 1000), "white").save(white, "PNG")  # a small file, and true
+    assert read_picture(write(folder, white.getvalue(), "white.png"), "RGB").min() == 255
+
+
 def test_pictures_of_sixteen_bits_are_refused(folder):
     with pytest.raises(FormatError, match="has the mode I;16, expected 8 bits a channel"):
         read_picture(write(folder, picture(mode="I;16"), "deep.png"), "L")
@@ -173,7 +208,10 @@ def small_set(tmp_path, monkeypatch, change=None):
 def test_small_set(tmp_path, monkeypatch):
     color = io.BytesIO()
     Image.new("RGB", (64, 48), (200, 30, 90)).save(color, "JPEG", quality=95)
-    change = {"bccd/BCCD/Annotations/b.xml": voc(), "bccd/BCCD/JPEGImages/b.jpg": color.getvalue()}
+    change = {
+        "bccd/BCCD/Annotations/b.xml": voc(("WBC", (9, 9, 9, 9))),
+        "bccd/BCCD/JPEGImages/b.jpg": color.getvalue(),
+    }
     small_set(tmp_path, monkeypatch, change)
     val = blood_cells("val")
     shade = val.images[1].float().mean((1, 2))
@@ -182,6 +220,8 @@ def test_small_set(tmp_path, monkeypatch):
     assert [len(boxes) for boxes in val.boxes] == [1, 0]
     assert val.boxes[1].shape == (0, 4)
     assert val.labels[1].dtype == torch.int64
+    assert val.boxes[0].tolist() == [[0, 1, 30, 40]]
+    assert [one.tolist() for one in val.difficult] == [[False], []]
 
 
 @pytest.mark.parametrize(

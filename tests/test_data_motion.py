@@ -2,9 +2,7 @@
 
 import json
 import math
-import struct
 
-import numpy as np
 import pytest
 import torch
 from conftest import needs_data
@@ -22,7 +20,6 @@ from equitutor.data import (
     motion,
     retarget,
 )
-from equitutor.data.human import lzf_decompress, read_compressed_pcd
 from equitutor.data.motion import smallest_rotation
 from equitutor.data.motion_files import read_cmu, read_deepmimic
 from equitutor.groups import haar_so3
@@ -179,8 +176,12 @@ BONES = (
 )  # fmt: skip
 
 
-def write_cmu(folder, bones=BONES, frame="root 1 2 3 0 90 0\nlfemur 90\n"):
-    lines = [":units", ":root", "order TX TY TZ RX RY RZ", ":bonedata"]
+FRAME = "root 1 2 3 0 90 0\nlfemur 90\n"
+
+
+def write_cmu(folder, bones=BONES, frame=FRAME, change=(), header=":FULLY-SPECIFIED\n:DEGREES"):
+    """Write a skeleton and one frame, with parts of the skeleton's text replaced."""
+    lines = [":units", "length 0.45", ":root", "order TX TY TZ RX RY RZ", ":bonedata"]
     for bone in bones:
         lines += ["begin", f"name {bone}", "direction 0 -1 0", "length 5", "axis 0 0 20 XYZ"]
         lines += ["dof rx"] if bone == "lfemur" else []
@@ -189,8 +190,12 @@ def write_cmu(folder, bones=BONES, frame="root 1 2 3 0 90 0\nlfemur 90\n"):
     lines += [":hierarchy", "begin"]
     # children first, to see that the order in the file does not matter
     lines += [f"{parents[b]} {b}" for b in reversed(bones)] + ["end"]
-    (folder / "a.asf").write_text("\n".join(lines))
-    (folder / "a.amc").write_text(f"#!OML:ASF\n:FULLY-SPECIFIED\n:DEGREES\n1\n{frame}")
+    text = "\n".join(lines)
+    for old, new in change:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "a.asf").write_text(text)
+    (folder / "a.amc").write_text(f"#!OML:ASF\n{header}\n1\n{frame}")
     return folder / "a.asf", folder / "a.amc"
 
 
@@ -213,22 +218,107 @@ def test_cmu_by_hand(tmp_path):
     assert torch.allclose(clip.rotations[0, INDEX["right thigh"]], quarter, atol=1e-12)
 
 
+def quiet(clip):
+    """Return what two readings of one motion have in common."""
+    return clip.rotations, clip.directions, clip.root.double(), torch.tensor(clip.rate).double()
+
+
+SIDE = math.radians(20)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dict(header=":DEGREES\n:FULLY-SPECIFIED\n:SAMPLES-PER-SECOND 120"),
+        dict(header="", change=[("length 0.45", "")]),  # what CMU's files say in all cases
+        dict(header=":RADIANS", frame=f"root 1 2 3 0 {math.pi / 2} 0\nlfemur {math.pi / 2}\n"),
+        # radians in the skeleton; the frames name their own unit, or take that of the skeleton
+        dict(change=[("length 0.45", "angle rad"), ("axis 0 0 20", f"axis 0 0 {SIDE}")]),
+        dict(
+            change=[("length 0.45", "angle rad"), ("axis 0 0 20", f"axis 0 0 {SIDE}")],
+            header="", frame=f"root 1 2 3 0 {math.pi / 2} 0\nlfemur {math.pi / 2}\n",
+        ),
+        # units after what they are units of
+        dict(change=[("length 0.45", ""), (":hierarchy", ":units\nlength 0.45\n:hierarchy")]),
+        dict(change=[("length 0.45", "length 0.9")], frame="root 2 4 6 0 90 0\nlfemur 90\n"),
+        dict(change=[("order TX TY TZ RX RY RZ", "order RZ RY TY RX TZ TX")],
+             frame="lfemur 90\nroot 0 90 2 0 3 1\n"),
+        dict(change=[("order TX", "axis xyz\nposition 0 0 0\norientation 0 0 0\norder tx")]),
+        # a bone's name is not its first line
+        dict(change=[(f"name {b}\ndirection 0 -1 0\nlength 5\n",
+                      f"direction 0 -2 0\nlength 5\nname {b}\n") for b in BONES]),
+        dict(change=[("dof rx", "dof RX\nlimits (0 1)")]),
+    ],
+)  # fmt: skip
+def test_headers_are_obeyed(tmp_path, other):
+    plain = quiet(read_cmu(*write_cmu(tmp_path)))
+    found = quiet(read_cmu(*write_cmu(tmp_path, **other)))
+    for a, b in zip(plain, found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (dict(change=[("axis 0 0 20 XYZ", "axis 10 20 30 ZYX")]), "order ZYX, expected XYZ"),
+        (dict(change=[("axis 0 0 20 XYZ", "axis 10 20 30")]), "order 30, expected XYZ"),
+        (dict(change=[("order TX", "axis ZYX\norder TX")]), "order ZYX, expected XYZ"),
+        (dict(change=[("order TX", "position 1 0 0\norder TX")]), "position of the root is 1 0"),
+        (dict(change=[("order TX", "orientation 0 9 0\norder TX")]), "the orientation of the root"),
+        (dict(change=[("order TX TY TZ", "order TX TY TY")]), "order of the root is TX TY TY"),
+        (dict(change=[("order TX", "rotorder 1\norder TX")]), "the root has 'rotorder'"),
+        (dict(change=[("length 0.45", "angle turns")]), "'turns', expected deg or rad"),
+        (dict(change=[("length 0.45", "length 0")]), "the unit of length is 0"),
+        (dict(change=[("length 0.45", "length 1_0")]), "could not convert"),
+        (dict(change=[("dof rx", "dof rx tx")]), "dof rx tx, expected some of rx ry rz"),
+        (dict(change=[("dof rx", "dof l")]), "dof l, expected"),
+        (dict(change=[("dof rx", "dof rx rx")]), "dof rx rx, expected"),
+        (dict(change=[("dof rx", "dof rx\nstiffness 3")]), "a bone has 'stiffness'"),
+        (dict(change=[("name head", "name thorax")]), "has the bone thorax twice"),
+        (dict(change=[("name head\ndirection 0 -1 0", "name head")]), "direction of the bone head"),
+        (dict(change=[("name head\ndirection 0 -1 0", "name head\ndirection 0 -1")]), "2 and 3"),
+        (dict(change=[("direction 0 -1 0", "direction 0 inf 0")]), "not finite"),
+        (dict(change=[(":bonedata", ":motors\n:bonedata")]), "the section :motors"),
+        (dict(change=[("lfemur ltibia", "lfemur ltibia\nroot ltibia")]), "ltibia has two parents"),
+        (dict(change=[("lfemur ltibia", "lfemur ltibia\nltibia root")]), "root has two parents"),
+        (dict(change=[("root lfemur", "ltibia lfemur")]), "does not hang on the root: lfemur"),
+        (dict(change=[("root head", "")]), "does not hang on the root: head"),
+        (dict(header=":GRADIANS"), "the header has :GRADIANS"),
+        (dict(header=":SAMPLES-PER-SECOND 0"), "the header has :SAMPLES-PER-SECOND 0"),
+        (dict(frame="root 1 2 3 0 90 0\n"), "no numbers for the bone lfemur"),
+        (dict(frame=f"{FRAME}2\nlfemur 90\n3\n{FRAME}"), "frame 2, .*no numbers for the bone root"),
+        (dict(frame=f"{FRAME}3\n{FRAME}"), "the next one is 3, expected 2"),
+        (dict(frame=f"{FRAME}1\n{FRAME}"), "the next one is 1, expected 2"),
+        (dict(frame=FRAME + "lfemur 90\n"), "numbers twice for the bone lfemur"),
+        (dict(frame=FRAME + "head\n"), "0 numbers for the bone head"),
+        (dict(header="lfemur 90"), "numbers before any frame for the bone lfemur"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_refused_by_name(tmp_path, other, message):
+    with pytest.raises(FormatError, match=message):
+        read_cmu(*write_cmu(tmp_path, **other))
+
+
+def test_another_unit_of_length_and_rate(tmp_path):
+    plain = read_cmu(*write_cmu(tmp_path))
+    changed = read_cmu(*write_cmu(tmp_path, change=[("length 0.45", "length 1.0")],
+                                  header=":SAMPLES-PER-SECOND 60"))  # fmt: skip
+    torch.testing.assert_close(changed.root, 0.45 * plain.root)
+    assert changed.rate == 60
+
+
 def test_broken_motion_files(tmp_path):
     cases = [
-        (dict(frame=""), None),
+        (dict(frame=""), "no numbers for the bone root"),
         (dict(frame="root 1 2 3 0 90\n"), "5 numbers for the bone root"),
         (dict(frame="tail 1\n"), "tail"),
         (dict(frame="lfemur much\n"), "frame 1"),
-        (dict(frame="lfemur nan\n"), "not finite"),
+        (dict(frame="root 1 2 3 0 90 0\nlfemur nan\n"), "not finite"),
         (dict(bones=BONES[:-1]), "no bone rfoot"),
     ]
     for changes, message in cases:
-        paths = write_cmu(tmp_path, **changes)
-        if message is None:
-            assert len(read_cmu(*paths)) == 1
-            continue
         with pytest.raises(FormatError, match=message):
-            read_cmu(*paths)
+            read_cmu(*write_cmu(tmp_path, **changes))
     skeleton, frames = write_cmu(tmp_path)
     frames.write_text(":DEGREES\n")
     with pytest.raises(FormatError, match="no frames"):
@@ -240,11 +330,17 @@ def test_broken_motion_files(tmp_path):
     with pytest.raises(FormatError, match="no data on the bone ghost"):
         read_cmu(skeleton, frames)
     path = tmp_path / "clip.txt"
+    two_rates = still_clip(frames=3)
+    two_rates["Frames"][1] = [0.05, *two_rates["Frames"][1][1:]]
     for text, message in (
         ("{", "not a DeepMimic clip"),
         ("[]", "not a DeepMimic clip"),
         ('{"Frames": [[1, 2]]}', r"shape \(1, 2\)"),
         (json.dumps(still_clip(n0=0.0)), "no frame lasts"),
+        (json.dumps(still_clip(n4=0.0)), "a quaternion of length zero for the joint root"),
+        (json.dumps(two_rates), "frames last 0.0333333 to 0.05 seconds"),
+        ("[" * 100_000, "not a DeepMimic clip"),
+        ('{"Frames": [[1' + 400 * "0" + "]]}", "not a DeepMimic clip"),
         (json.dumps(still_clip(n5=float("nan"))), "not a DeepMimic clip"),
     ):
         path.write_text(text)
@@ -284,46 +380,3 @@ def test_real_person():
     assert torch.equal(x, human_scan(3000))
     with pytest.raises(ValueError, match=r"nearer is 0\.01"):
         human_scan(10, nearer=0.01)
-
-
-def packed(points, fields="x y z", sizes="4 4 4"):
-    data = np.asarray(points, "<f4").T.tobytes()
-    lzf = b"".join(bytes([len(data[i : i + 32]) - 1]) + data[i : i + 32]
-                   for i in range(0, len(data), 32))  # fmt: skip
-    head = f"# .PCD\nFIELDS {fields}\nSIZE {sizes}\nPOINTS {len(points)}\nDATA binary_compressed\n"
-    return head.encode() + struct.pack("<II", len(lzf), len(data)) + lzf
-
-
-@patient
-@given(n=st.integers(1, 40), seed=st.integers(0, 99))
-def test_compressed_pcd_round_trip(tmp_path_factory, n, seed):
-    path = tmp_path_factory.mktemp("pcd") / "a.pcd"
-    points = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
-    path.write_bytes(packed(points))
-    assert np.array_equal(read_compressed_pcd(path), points)
-    points[0, 1] = np.nan
-    path.write_bytes(packed(points))
-    assert len(read_compressed_pcd(path)) == n - 1
-
-
-def test_broken_compressed_pcd(tmp_path):
-    path = tmp_path / "a.pcd"
-    whole = packed(np.zeros((5, 3)))
-    for data, message in (
-        (b"nothing", "not a compressed PCD"),
-        (packed(np.zeros((5, 3)), fields="a b c"), "fields x, y and z"),
-        (packed(np.zeros((5, 3)), sizes="4 4 8"), "single numbers of 4 bytes"),
-        (whole[:-3], "cut off or broken"),
-        (whole[: whole.index(b"compressed\n") + 13], "cut off or broken"),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(FormatError, match=message):
-            read_compressed_pcd(path)
-
-
-def test_lzf():
-    assert lzf_decompress(bytes([0, 65]) + bytes([7 << 5, 3, 0]), 13) == 13 * b"A"  # 7 + 3 + 2
-    with pytest.raises(ValueError, match="before the first byte"):
-        lzf_decompress(bytes([0, 65, 32, 9]), 4)
-    with pytest.raises(ValueError, match="1 bytes came out, expected 2"):
-        lzf_decompress(bytes([0, 65]), 2)

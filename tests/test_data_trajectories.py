@@ -218,6 +218,7 @@ def test_a_small_scene_through_the_cache(tmp_path, monkeypatch):
         ("0 1 2 nan\n", "expected finite numbers"),
         ("0 1 2 3\n0 1 4 5\n", "a person in two places in one frame"),
         ("0 1 2 3\n10 1 4\n", "not a table of numbers"),
+        ("0 1.5 2 3\n", "a frame or a person that is no whole number"),
     ],
 )
 def test_broken_files(tmp_path, text, message):
@@ -266,10 +267,10 @@ def test_unusual_but_sound_walks():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.filterwarnings("ignore:.*input contained no data")
-def test_an_empty_file(tmp_path):
+@pytest.mark.parametrize("text", ["", "\n\n", "# nobody\n"])
+def test_an_empty_file(tmp_path, text):
     path = tmp_path / "walks.txt"
-    path.write_text("")
+    path.write_text(text)
     with pytest.raises(FormatError, match="expected finite numbers"):
         read_walks(path)
 

@@ -22,10 +22,13 @@ class Detections:
     Args:
         images: uint8 ``(N, 3, H, W)``, values 0 to 255: as float32 they would take four times
             the memory, so turn a batch at a time.
-        boxes: for each image float32 ``(K, 4)``, corners ``(x1, y1, x2, y2)`` in pixels.
+        boxes: for each image float32 ``(K, 4)``, corners ``(x1, y1, x2, y2)`` in pixels from the
+            left and upper edge: a box of the whole image is ``(0, 0, W, H)``.
         labels: for each image int64 ``(K,)``, indices into ``classes``.
         name: the data set.
         classes: a name for each class.
+        difficult: for each image bool ``(K,)``, objects that an evaluation should leave out; none
+            where it is empty.
     """
 
     images: Tensor = field(repr=False)
@@ -33,6 +36,7 @@ class Detections:
     labels: tuple[Tensor, ...] = field(repr=False)
     name: str
     classes: tuple[str, ...]
+    difficult: tuple[Tensor, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,7 +45,7 @@ class Detections:
 def blood_cells(split: str) -> Detections:
     """Return one split of BCCD: 640 x 480 photographs of blood, with a box around each cell.
 
-    Boxes without area are left out; the published set has two.
+    Boxes one pixel wide or high are left out: the published set has two, slips of the mouse.
 
     Args:
         split: ``"train"`` (205 images, 189 MB) or ``"val"`` (87 images).
@@ -66,17 +70,22 @@ def blood_cells(split: str) -> Detections:
     missing = [stem for stem in stems if stem not in pictures or stem not in notes]
     if missing:
         raise FormatError(f"bccd has no picture or no annotation of {', '.join(missing[:5])}")
-    images, boxes, labels = [], [], []
+    images, boxes, labels, difficult = [], [], [], []
     for stem in stems:
         pixels = read_picture(pictures[stem], "RGB")  # (H, W, 3)
-        size, corners, indices = read_voc(notes[stem], BLOOD_CELLS)
-        if pixels.shape[:2] != size or (images and images[0].shape != pixels.shape):
+        note = read_voc(notes[stem], BLOOD_CELLS)
+        if pixels.shape[:2] != note.size or (images and images[0].shape != pixels.shape):
             raise FormatError(
-                f"{pictures[stem]} has {pixels.shape[:2]} pixels, its annotation says {size}, "
+                f"{pictures[stem]} has {pixels.shape[:2]} pixels, its annotation says {note.size}, "
                 f"and all pictures need one size"
             )
         images.append(pixels)
-        boxes.append(torch.from_numpy(corners))
-        labels.append(torch.tensor(indices, dtype=torch.int64))
+        corners = torch.from_numpy(note.boxes)
+        kept = (corners[:, 2:] - corners[:, :2] > 1).all(1)
+        boxes.append(corners[kept])
+        labels.append(torch.tensor(note.labels, dtype=torch.int64)[kept])
+        difficult.append(torch.tensor(note.difficult, dtype=torch.bool)[kept])
     stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-    return Detections(stack.contiguous(), tuple(boxes), tuple(labels), "bccd", BLOOD_CELLS)
+    return Detections(
+        stack.contiguous(), tuple(boxes), tuple(labels), "bccd", BLOOD_CELLS, tuple(difficult)
+    )

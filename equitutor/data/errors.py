@@ -13,5 +13,5 @@ class ChecksumError(DataError):
     """A file is not the published one; the message holds the expected and the found sum."""
 
 
-class FormatError(DataError):
-    """A file does not hold what its format promises."""
+class FormatError(DataError, ValueError):
+    """A file does not hold what its format promises, or promises what is not read here."""

@@ -1,7 +1,15 @@
-"""Readers for files of bodies in space: OFF meshes, PCD point clouds, voxel grids."""
+"""Readers for files of bodies in space: OFF meshes, PCD point clouds, voxel grids.
+
+They read a line, or a piece, at a time: a number in a header makes no array, only data do.
+"""
 
 import gzip
-import zlib
+import io
+import math
+import re
+import struct
+from array import array
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,12 +17,20 @@ import numpy as np
 
 from .errors import FormatError
 
+_OFF = re.compile(r"(?P<texture>ST)?(?P<color>C)?(?P<normal>N)?(?P<other>4?n?)OFF")
+_PCD_ENTRIES = {"VERSION", "FIELDS", "COLUMNS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT",
+                "VIEWPOINT", "POINTS", "DATA"}  # fmt: skip
+_PCD_TYPES = {"F": "f", "I": "i", "U": "u"}
+_PCD_HEADER = 1 << 12  # bytes of a line of the header, and lines of a header, at most
+_PIECE = 1 << 16  # bytes of voxels at a time
+
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the vertices and triangles of an OFF mesh.
+    """Return the vertices and triangles of an OFF mesh written as text.
 
-    Polygons of more than three corners are cut into a fan of triangles; colors are left out. The
-    header may run into the counts, ``OFF24 12 0``, as in some files of ModelNet.
+    Polygons of more than three corners are cut into a fan of triangles; colors, normals and
+    coordinates of textures are left out. The header may run into the counts, ``OFF24 12 0``, as in
+    some files of ModelNet.
 
     Args:
         path: the file; a ``zipfile.Path`` does as well.
@@ -23,10 +39,12 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
         float64 ``(V, 3)``, and int64 ``(F, 3)`` with indices of vertices.
 
     Raises:
-        FormatError: another header, a line that is no numbers, a wrong count of lines, or a face
-            that names a vertex that is not there.
+        FormatError: another header, one of points in other than three dimensions or of a binary
+            file, a line that is not the finite numbers it should be, a wrong count of lines, or a
+            face with fewer than three corners or with a vertex that is not there.
 
-    Source: Princeton Shape Benchmark, https://segeval.cs.princeton.edu/public/off_format.html.
+    Source: Princeton Shape Benchmark, https://segeval.cs.princeton.edu/public/off_format.html;
+    Geomview's manual for the letters before ``OFF``.
 
     Example:
         >>> import tempfile
@@ -36,53 +54,111 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ...     read_off(file)[1].tolist()
         [[0, 1, 2], [0, 2, 3]]
     """
-    text = path.read_bytes().decode("latin-1")
-    bare = (line.partition("#")[0].strip() for line in text.splitlines())
-    lines = [line for line in bare if line]
-    if not lines or not lines[0].startswith("OFF"):
-        raise FormatError(f"{path} begins with {text[:16]!r}, expected 'OFF'")
-    lines[0] = lines[0][3:]
-    if not lines[0]:
-        lines.pop(0)
-    try:
-        n_vertices, n_faces = map(int, lines[0].split()[:2])
-        if len(lines) != 1 + n_vertices + n_faces:
+    with path.open("r", encoding="latin-1") as stream:
+        lines = (bare for line in stream if (bare := line.partition("#")[0].strip()))
+        first = next(lines, "")
+        head = _OFF.match(first)
+        if head is None or head["other"]:
+            raise FormatError(f"{path} begins with {first[:16]!r}, expected 'OFF'")
+        counts = first[head.end() :].strip()
+        if counts.upper().startswith("BINARY"):
+            raise FormatError(f"{path} is a binary OFF file, expected one written as text")
+        extra = 3 * bool(head["normal"]) + 2 * bool(head["texture"])
+        widths = (6 + extra, 7 + extra) if head["color"] else (3 + extra,)  # colors have 3 or 4
+        vertices, triangles, found = array("d"), array("q"), 0
+        try:
+            n_vertices, n_faces = _counts(counts or next(lines, ""))
+            for found, line in enumerate(lines, 1):
+                if found <= n_vertices:
+                    vertices.extend(_vertex(line, widths))
+                elif found <= n_vertices + n_faces:
+                    for corners in _triangles(line, n_vertices):
+                        triangles.extend(corners)
+        except ValueError as error:
             raise FormatError(
-                f"{path} has {len(lines) - 1} lines after the counts, expected "
-                f"{n_vertices} vertices and {n_faces} faces"
-            )
-        rows = [line.split() for line in lines[1:]]
-        vertices = np.array(rows[:n_vertices], np.float64).reshape(n_vertices, -1)
-        polygons = [[int(word) for word in row[1 : 1 + int(row[0])]] for row in rows[n_vertices:]]
-    except (IndexError, ValueError) as error:
+                f"{path} has a line that is not the numbers it should be: {error}"
+            ) from error
+    if found != n_vertices + n_faces:
         raise FormatError(
-            f"{path} has a line that is not the numbers it should be: {error}"
-        ) from error
-    if n_vertices and vertices.shape[1] != 3:
-        raise FormatError(f"{path} has {vertices.shape[1]} coordinates a vertex, expected 3")
-    triangles = []
-    for polygon, row in zip(polygons, rows[n_vertices:], strict=True):
-        if len(polygon) != int(row[0]):
-            raise FormatError(f"{path} has a face of fewer corners than it says: {' '.join(row)}")
-        triangles += [(polygon[0], b, c) for b, c in pairwise(polygon[1:])]
-    faces = np.array(triangles, np.int64).reshape(-1, 3)
-    if faces.size and not 0 <= faces.min() <= faces.max() < n_vertices:
-        raise FormatError(f"{path} has a face that names a vertex that is not there")
-    return vertices.reshape(-1, 3), faces
+            f"{path} has {found} lines after the counts, expected "
+            f"{n_vertices} vertices and {n_faces} faces"
+        )
+    return (
+        np.frombuffer(vertices, np.float64).reshape(-1, 3),
+        np.frombuffer(triangles, np.int64).reshape(-1, 3),
+    )
+
+
+def _number(word: str) -> float:
+    """Return the number; a ValueError if it is none to other readers (Python knows 1_000)."""
+    if "_" in word:
+        raise ValueError(f"could not convert string to float: {word!r}")
+    return float(word)
+
+
+def _whole(word: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", word, re.ASCII):
+        raise ValueError(f"{word[:40]!r} is no whole number of up to 18 digits")
+    return int(word)
+
+
+def _counts(line: str) -> tuple[int, int]:
+    """Return the numbers of vertices and faces; that of edges is not used by anybody."""
+    counts = [_whole(word) for word in line.split()]
+    if len(counts) not in (2, 3) or min(counts) < 0:
+        raise ValueError(f"{line[:40]!r} are no counts of vertices, faces and edges")
+    return counts[0], counts[1]
+
+
+def _vertex(line: str, widths: tuple[int, ...]) -> list[float]:
+    """Return the point of a line, whose color, normal and texture are left out."""
+    numbers = [_number(word) for word in line.split()]
+    if len(numbers) not in widths:
+        wanted = " or ".join(map(str, widths))
+        raise ValueError(f"it has {len(numbers)} coordinates a vertex, expected {wanted}")
+    if not all(map(math.isfinite, numbers[:3])):
+        raise ValueError(f"{line[:60]!r} is no finite point")
+    return numbers[:3]
+
+
+def _triangles(line: str, n_vertices: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the triangles of a face: a count of corners, their vertices, perhaps a color."""
+    count, *rest = line.split()
+    n = _whole(count)
+    if n < 3:
+        raise ValueError(f"it has a face of {n} corners, expected at least 3")
+    if n > len(rest):
+        raise ValueError(f"it has a face of fewer corners than it says: {line[:60]}")
+    if len(rest) - n not in (0, 1, 3, 4):
+        raise ValueError(f"{len(rest) - n} numbers after the corners of a face are no color")
+    corners = [_whole(word) for word in rest[:n]]
+    for word in rest[n:]:
+        _number(word)
+    for wrong in (min(corners), max(corners)):
+        if not 0 <= wrong < n_vertices:
+            raise ValueError(
+                f"it has a face that names a vertex that is not there: {wrong}, but there are "
+                f"{n_vertices}, from 0 on"
+            )
+    for b, c in pairwise(corners[1:]):
+        yield corners[0], b, c
 
 
 def read_pcd(path: Path) -> np.ndarray:
-    """Return the points of a PCD file, the format of the Point Cloud Library, written as text.
+    """Return the points of a PCD file, the format of the Point Cloud Library.
 
-    Fields other than x, y and z are left out, and so are points that are not finite: a depth
-    camera writes them where it saw nothing.
+    All three ways to write it are read: as text, binary, and binary and compressed. Fields other
+    than x, y and z are left out, whatever their type and count, and so are points that are not
+    finite: a depth camera writes them where it saw nothing.
 
     Returns:
         float64 ``(N, 3)``, in the unit of the file.
 
     Raises:
-        FormatError: no header, no fields x, y and z, not written as text (``DATA ascii``), a line
-            that is no numbers, or another number of points than the header says.
+        FormatError: no header, no fields x, y and z of one number each, entries of the header that
+            contradict one another, a viewpoint other than the origin (its points would have to be
+            turned by it), a line that is no numbers, or another number of points or bytes than the
+            header says.
 
     Source: https://pointclouds.org/documentation/tutorials/pcd_file_format.html.
 
@@ -94,30 +170,215 @@ def read_pcd(path: Path) -> np.ndarray:
         ...     read_pcd(file).tolist()
         [[0.0, 0.0, 1.0]]
     """
-    header = {}
-    lines = iter(Path(path).read_bytes().decode("latin-1").splitlines())
-    for line in lines:
-        word, _, rest = line.partition("#")[0].strip().partition(" ")
-        header[word] = rest.split()
-        if word == "DATA":
+    with Path(path).open("rb") as stream:
+        header = _pcd_header(path, stream)
+        fields, counts, points = _pcd_layout(path, header)
+        if header["DATA"] == ["ascii"]:
+            return _pcd_text(path, stream, fields, counts, points)
+        types = _pcd_types(path, header, fields)
+        record = np.dtype([(f"{i} {name}", kind, (count,))
+                           for i, (name, kind, count) in
+                           enumerate(zip(fields, types, counts, strict=True))])  # fmt: skip
+        body = stream.read()
+    if header["DATA"] == ["binary"]:
+        if len(body) != points * record.itemsize:
+            raise FormatError(
+                f"{path} holds {len(body)} bytes of points, but {points} points of "
+                f"{record.itemsize} bytes are {points * record.itemsize}"
+            )
+        table = np.frombuffer(body, record)
+        columns = [table[f"{fields.index(axis)} {axis}"][:, 0] for axis in "xyz"]
+    else:
+        body = _pcd_unpacked(path, body, points * record.itemsize)
+        columns = []  # here a field stands behind another, each with the numbers of all points
+        for axis in "xyz":
+            kind, start = record.fields[f"{fields.index(axis)} {axis}"]
+            columns.append(np.frombuffer(body, kind.base, points, start * points))
+    seen = np.logical_and.reduce([np.isfinite(column) for column in columns])
+    found = np.empty((int(seen.sum()), 3))
+    for k, column in enumerate(columns):
+        found[:, k] = column[seen]
+    return found
+
+
+def _pcd_header(path: Path, stream: io.BufferedReader) -> dict[str, list[str]]:
+    """Return the words of each entry of the header, and leave the stream behind it."""
+    header: dict[str, list[str]] = {}
+    for _ in range(_PCD_HEADER):
+        line = stream.readline(_PCD_HEADER)
+        words = line.decode("latin-1").partition("#")[0].split()
+        if not words and line:
+            continue
+        if not words or words[0] not in _PCD_ENTRIES or words[0] in header:
+            if "FIELDS" in header and words:
+                what = "twice" if words[0] in header else "which no PCD file has"
+                raise FormatError(f"{path} has the header entry {words[0][:40]!r}, {what}")
             break
-    missing = {"FIELDS", "POINTS", "DATA"} - set(header)
-    if missing or not {"x", "y", "z"} <= set(header["FIELDS"]):
+        header[words[0]] = words[1:]
+        if words[0] == "DATA":
+            break
+    header.setdefault("FIELDS", header.pop("COLUMNS", []))
+    if "DATA" not in header or not {"x", "y", "z"} <= set(header["FIELDS"]):
         raise FormatError(f"{path} is not a PCD file with the fields x, y and z")
-    if header["DATA"] != ["ascii"]:
-        raise FormatError(f"{path} is written as {' '.join(header['DATA'])}, expected ascii")
-    values = [line.split() for line in lines if line.strip()]
-    fields, expected = header["FIELDS"], " ".join(header["POINTS"])
-    if str(len(values)) != expected:
-        raise FormatError(f"{path} has {len(values)} points, expected {expected}")
-    try:
-        table = np.array(values, np.float64).reshape(len(values), len(fields))
-    except ValueError as error:
+    if header["DATA"] not in (["ascii"], ["binary"], ["binary_compressed"]):
         raise FormatError(
-            f"{path} has a line that is not {len(fields)} numbers: {error}"
-        ) from error
-    points = table[:, [fields.index(axis) for axis in "xyz"]]
-    return points[np.isfinite(points).all(axis=1)]
+            f"{path} is written as {' '.join(header['DATA'])}, expected ascii, binary or "
+            "binary_compressed"
+        )
+    return header
+
+
+def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], list[int], int]:
+    """Return the fields, the count of numbers in each, and the number of points."""
+    fields = header["FIELDS"]
+
+    def whole(entry: str, least: int, n: int) -> list[int]:
+        try:
+            numbers = [_whole(word) for word in header[entry]]
+        except ValueError as error:
+            raise FormatError(f"{path} has no whole numbers as {entry}: {error}") from error
+        if len(numbers) != n or min(numbers) < least:
+            raise FormatError(
+                f"{path} has {entry} {' '.join(header[entry])}, expected {n} of at least {least}"
+            )
+        return numbers
+
+    counts = whole("COUNT", 1, len(fields)) if "COUNT" in header else [1] * len(fields)
+    for axis in "xyz":
+        if fields.count(axis) > 1 or counts[fields.index(axis)] != 1:
+            raise FormatError(
+                f"{path} has COUNT {' '.join(map(str, counts))} for the fields {' '.join(fields)}: "
+                f"expected one number {axis} for each point"
+            )
+    sizes = {entry: whole(entry, 0, 1)[0] for entry in ("WIDTH", "HEIGHT", "POINTS")
+             if entry in header}  # fmt: skip
+    points = sizes.get("POINTS", sizes.get("WIDTH", 0) * sizes.get("HEIGHT", 1))
+    if not {"POINTS", "WIDTH"} & set(sizes):
+        raise FormatError(f"{path} does not say how many points it has, in WIDTH or in POINTS")
+    if {"WIDTH", "HEIGHT"} <= set(sizes) and sizes["WIDTH"] * sizes["HEIGHT"] != points:
+        raise FormatError(
+            f"{path} has WIDTH {sizes['WIDTH']} and HEIGHT {sizes['HEIGHT']}, but POINTS {points}"
+        )
+    viewpoint = header.get("VIEWPOINT", ["0", "0", "0", "1", "0", "0", "0"])
+    try:
+        still = [_number(word) for word in viewpoint] == [0, 0, 0, 1, 0, 0, 0]
+    except ValueError:
+        still = False
+    if not still:
+        raise FormatError(
+            f"{path} has VIEWPOINT {' '.join(viewpoint)[:80]}, but only points seen from the "
+            "origin, 0 0 0 1 0 0 0, are read"
+        )
+    return fields, counts, points
+
+
+def _pcd_types(path: Path, header: dict[str, list[str]], fields: list[str]) -> list[str]:
+    """Return NumPy's name for the type of each field."""
+    sizes, types = header.get("SIZE", []), header.get("TYPE", [])
+    known = [
+        f"<{_PCD_TYPES[kind]}{size}"
+        for size, kind in zip(sizes, types, strict=False)
+        if kind in _PCD_TYPES and size in (("4", "8") if kind == "F" else ("1", "2", "4", "8"))
+    ]
+    if not len(known) == len(sizes) == len(types) == len(fields):
+        raise FormatError(
+            f"{path} has SIZE {' '.join(sizes)} and TYPE {' '.join(types)} for {len(fields)} "
+            "fields, expected 4 or 8 bytes of F, or 1, 2, 4 or 8 of I or U, for each"
+        )
+    return known
+
+
+def _pcd_text(path: Path, stream: io.BufferedReader, fields, counts, points: int) -> np.ndarray:
+    """Return the finite points ``(N, 3)`` of the lines that are left in the stream."""
+    width = sum(counts)
+    places = [sum(counts[: fields.index(axis)]) for axis in "xyz"]
+    lines, values = 0, array("d")
+    for line in stream:
+        words = line.decode("latin-1").split()
+        if not words:
+            continue
+        lines += 1
+        try:
+            row = [_number(word) for word in words]
+            if len(row) != width:
+                raise ValueError(f"it has {len(row)}")
+        except ValueError as error:
+            raise FormatError(f"{path} has a line that is not {width} numbers: {error}") from error
+        point = [row[place] for place in places]
+        if all(map(math.isfinite, point)):
+            values.extend(point)
+    if lines != points:
+        raise FormatError(f"{path} has {lines} points, expected {points}")
+    return np.frombuffer(values, np.float64).reshape(-1, 3)
+
+
+def _pcd_unpacked(path: Path, body: bytes, size: int) -> bytes:
+    """Return the bytes of all fields of a compressed file; ``size`` is what its header says."""
+    if len(body) < 8:
+        raise FormatError(f"{path} is cut off: {len(body)} bytes after the header, expected 8")
+    packed, unpacked = struct.unpack_from("<II", body)
+    if packed > len(body) - 8:
+        raise FormatError(
+            f"{path} is cut off: {packed} compressed bytes expected, found {len(body) - 8}"
+        )
+    if body[8 + packed :].strip(b"\0\n"):  # the library writes a page of zeros and a line's end
+        raise FormatError(f"{path} holds other things after its {packed} compressed bytes")
+    if unpacked != size:
+        raise FormatError(
+            f"{path} unpacks to {unpacked} bytes, but its fields and points need {size}"
+        )
+    try:
+        return lzf_decompress(memoryview(body)[8 : 8 + packed], unpacked)
+    except ValueError as error:
+        raise FormatError(f"{path} is cut off or broken: {error}") from error
+
+
+def lzf_decompress(data: bytes, size: int) -> bytes:
+    """Return what LZF packed: runs of new bytes, and copies of earlier ones.
+
+    Args:
+        data: the packed bytes. size: of the result.
+
+    Raises:
+        ValueError: the result has another size, a copy begins before the first byte, or the data
+            end within a run.
+
+    Source: the format of Lehmann's LibLZF, http://software.schmorp.de/pkg/liblzf.html.
+
+    Example:
+        >>> lzf_decompress(bytes([2]) + b"abc" + bytes([(4 - 2) << 5, 2]), 7)
+        b'abcabca'
+    """
+    out = bytearray()
+    i, end = 0, len(data)
+    while i < end:
+        control = data[i]
+        i += 1
+        if control < 32:
+            out += data[i : i + control + 1]
+            i += control + 1
+            continue
+        length = control >> 5
+        if i + (length == 7) >= end:
+            raise ValueError("the data end within a copy")
+        if length == 7:
+            length += data[i]
+            i += 1
+        start = len(out) - ((control & 31) << 8) - data[i] - 1
+        i += 1
+        if start < 0:
+            raise ValueError("a copy begins before the first byte")
+        length += 2
+        run = out[start : start + length]
+        while len(run) < length:  # a copy may read what it has just written
+            run += run[: length - len(run)]
+        out += run
+        if len(out) > size:
+            break
+    if len(out) != size:
+        more = "more than " if i < end else ""
+        raise ValueError(f"{more}{len(out)} bytes came out, expected {size}")
+    return bytes(out)
 
 
 def read_voxels(path: Path) -> np.ndarray:
@@ -133,6 +394,7 @@ def read_voxels(path: Path) -> np.ndarray:
         FormatError: not gzip, not a NumPy file of that kind, values other than 0 and 1, or not
             exactly as long as the header says.
     """
+    pieces: list[np.ndarray] = []
     try:
         with gzip.open(path) as stream:
             version = np.lib.format.read_magic(stream)
@@ -141,17 +403,29 @@ def read_voxels(path: Path) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype != np.dtype("<f8") or len(shape) != 5 or shape[1] != 1 or fortran:
                 raise FormatError(f"{path} holds {dtype} {shape}, expected float64 (N, 1, D, H, W)")
-            grids = np.empty((shape[0], *shape[2:]), bool)
-            for grid in grids:
-                data = stream.read(8 * grid.size)
-                if len(data) < 8 * grid.size:
-                    raise FormatError(f"{path} is cut off: it does not hold {shape[0]} grids")
-                values = np.frombuffer(data, "<f8").reshape(grid.shape)
-                grid[:] = values == 1
-                if not (grid | (values == 0)).all():
+            if min(shape) < 1:
+                raise FormatError(f"{path} has the shape {shape}, expected nothing below 1")
+            left = 1
+            for side in shape:
+                left *= side  # in Python: NumPy's product of huge numbers is another one
+            while left and (data := stream.read(8 * min(left, _PIECE // 8))):
+                values = np.frombuffer(data, "<f8", len(data) // 8)
+                if len(data) % 8:
+                    break
+                filled = values == 1
+                if not (filled | (values == 0)).all():
                     raise FormatError(f"{path} has values other than 0 and 1")
+                pieces.append(filled)
+                left -= len(filled)
+            if left:
+                raise FormatError(
+                    f"{path} is cut off: it does not hold {shape[0]} grids, {left} numbers are "
+                    "missing"
+                )
             if stream.read(1):
                 raise FormatError(f"{path} is too long: it holds more than {shape[0]} grids")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except FormatError:
+        raise
+    except Exception as error:  # NumPy's reader of the header meets nearly anything
         raise FormatError(f"{path} is not a sound gzipped NumPy file: {error}") from error
-    return grids
+    return np.concatenate(pieces).reshape(shape[0], *shape[2:])

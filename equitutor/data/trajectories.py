@@ -1,5 +1,6 @@
 """How people walk: real scenes seen from above, cut into windows of past and future."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,16 +80,21 @@ def read_walks(path: Path) -> np.ndarray:
     """Return the rows of a file of walks, float64 ``(N, 4)``: frame, person, x, y in metres.
 
     Raises:
-        FormatError: a row that is not four finite numbers, or a person in two places at once.
+        FormatError: no rows, a row that is not four finite numbers, a frame or person that is no
+            whole number, or a person in two places at once.
 
     Source: the files of the Trajectron++ repository, whose rows hold this.
     """
     try:
-        rows = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of no rows; that is said below
+            rows = np.loadtxt(stream, dtype=np.float64, ndmin=2)
+    except ValueError as error:
         raise FormatError(f"{path} is not a table of numbers: {error}") from error
     if rows.ndim != 2 or rows.shape[1:] != (4,) or not len(rows) or not np.isfinite(rows).all():
         raise FormatError(f"{path} has the shape {rows.shape}, expected finite numbers (N, 4)")
+    if (rows[:, :2] != rows[:, :2].round()).any():
+        raise FormatError(f"{path} has a frame or a person that is no whole number")
     if len(np.unique(rows[:, :2], axis=0)) < len(rows):
         raise FormatError(f"{path} has a person in two places in one frame")
     return rows
