@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from equitutor import actions, groups, orbits, runtime
-from equitutor.methods import soft
+from equitutor.methods import soft, velocimetry
 from equitutor.nero.payload import all_series, consensus_scores
 from equitutor.orbits import (
     OrbitResult,
@@ -240,6 +240,13 @@ def test_soft_layers_run_on_a_device_without_float64(no_float64):
     x = torch.randn(5, rep.size)
     assert soft.function_error(exact, x, soft.O(3), rep, rep) < 1e-5
     assert soft.function_error(layer, x, soft.O(3), rep, rep) > 1e-3
+
+
+def test_the_flow_of_particles_is_found_on_a_device_without_float64(no_float64):
+    frames = torch.rand(1, 1, 24, 28)
+    pair = torch.cat([frames[..., 2:26], frames[..., :24]], 1)  # moves to the right by 2
+    flow = velocimetry.cross_correlation(pair)
+    assert flow[0, :, 12, 12].round().tolist() == [2, 0]
 
 
 def test_the_fixture_refuses_float64(no_float64):

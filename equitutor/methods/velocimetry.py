@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from equitutor import actions, groups
 from equitutor.methods.arguments import check_count, check_input
+from equitutor.runtime import rounding, widest
 
-_TIE = 1e-9  # correlations closer than this count as equal
+_TIE = 1e-9  # correlations closer than this count as equal; in float32, those closer than rounding
 
 
 def cross_correlation(
@@ -56,10 +57,9 @@ def cross_correlation(
     height, width = frames.shape[-2:]
     if reach >= min(height, width):
         raise ValueError(f"reach must be below the sides {(height, width)}, got {reach!r}")
-    centers = [_centers(side, step).to(frames.device) for side in (height, width)]
-    parts = [
-        _peak(_correlations(part.double(), centers, window, reach)) for part in frames.split(chunk)
-    ]
+    exact = frames.to(widest(frames.device))
+    centers = [_centers(side, step).to(exact) for side in (height, width)]
+    parts = [_peak(_correlations(part, centers, window, reach)) for part in exact.split(chunk)]
     coarse = torch.cat(parts)  # (B, 2, n, m)
     rows, columns = (
         _linear(side, c) for side, c in zip((height, width), centers, strict=True)
@@ -71,7 +71,7 @@ def _centers(side: int, step: int) -> Tensor:
     """Return window centers along an axis: as many as fit, symmetric about the middle."""
     n = (side - 1) // step + 1
     middle = (side - 1) / 2
-    return middle + step * (torch.arange(n, dtype=torch.float64) - (n - 1) / 2)
+    return middle + step * (torch.arange(n, dtype=torch.float32) - (n - 1) / 2)  # exact: halves
 
 
 def _correlations(frames: Tensor, centers: list[Tensor], window: int, reach: int) -> Tensor:
@@ -115,7 +115,8 @@ def _peak(table: Tensor) -> Tensor:
     shift = torch.arange(-reach, reach + 1, dtype=table.dtype, device=table.device)
     log = table.clamp(min=1e-3).log()
     right, down = _refine(log), _refine(log.mT).mT
-    best = (table >= table.amax((-2, -1), keepdim=True) - _TIE).to(table.dtype)
+    tie = max(_TIE, rounding(table.dtype))
+    best = (table >= table.amax((-2, -1), keepdim=True) - tie).to(table.dtype)
     best = best / best.sum((-2, -1), keepdim=True)
     return torch.stack(
         [((shift + right) * best).sum((-2, -1)), ((shift[:, None] + down) * best).sum((-2, -1))], 1
@@ -133,7 +134,7 @@ def _refine(log: Tensor) -> Tensor:
 
 def _linear(side: int, centers: Tensor) -> Tensor:
     """Return the matrix (side, n) that interpolates from the centers, constant beyond the last."""
-    pixel = torch.arange(side, dtype=torch.float64, device=centers.device)[:, None]
+    pixel = torch.arange(side).to(centers)[:, None]
     step = centers[1] - centers[0] if len(centers) > 1 else 1.0
     inside = pixel.clamp(centers[0], centers[-1])
     return (1 - (inside - centers).abs() / step).clamp(min=0)
@@ -244,8 +245,9 @@ class GroupAverage(nn.Module):
                 if getattr(flow, "shape", None) != frames.shape or not isinstance(flow, Tensor):
                     found = tuple(flow.shape) if isinstance(flow, Tensor) else type(flow)
                     raise ValueError(f"model must return flows {tuple(frames.shape)}, got {found}")
-                # float64: the order of the sum changes with g, and float32 would show it
-                total = total + sign * actions.transform_flow(flow, inverse).double()
+                # The order of the sum changes with g, and float32 would show it.
+                back = actions.transform_flow(flow, inverse)
+                total = total + sign * back.to(widest(back.device))
         return (total / (2 * len(self.inverses))).to(frames.dtype)
 
 

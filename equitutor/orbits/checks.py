@@ -128,16 +128,18 @@ def _measure(f, x, orbit: Orbit, batch: int) -> list[_Part]:
         raise ValueError(f"batch must be an int >= 1, got {batch!r}")
     n, device = batching.count(x, "x"), device_of(f)
     errors: list[Tensor] = []
-    rows: list[list[Tensor]] = []
+    ranges: list[Tensor] = []  # of the outputs over samples, and over elements as far as they move
     with torch.no_grad(), lent(f):
         for elements, first, last in chunks(len(orbit), n, batch):
             if elements.start == 0:  # a new block of samples
                 inputs = batching.move(batching.take(x, first, last), device)
                 still = f(inputs)
-                rows.append(_checked(still, "f(x)", last - first))
+                ranges = _widened(ranges, _checked(still, "f(x)", last - first))
             moved = f(batching.join([_act(orbit, "act_x", inputs, g) for g in elements]))
             size = len(elements) * (last - first)
             found = _checked(moved, "f(g x)", size)
+            if [t.shape[1:] for t in found] == [t.shape[1:] for t in ranges]:
+                ranges = _widened(ranges, found)
             wanted = batching.join([_act(orbit, "act_y", still, g) for g in elements])
             wanted = batching.all_tensors(wanted)
             if [t.shape for t in wanted] != [t.shape for t in found]:
@@ -150,28 +152,29 @@ def _measure(f, x, orbit: Orbit, batch: int) -> list[_Part]:
                 error = scale.differences(a, b).cpu().view(len(elements), -1)
                 errors[k] = errors[k].to(error.dtype)
                 errors[k][elements.start : elements.stop, first:last] = error
-        outputs = [torch.cat(parts) for parts in zip(*rows, strict=True)]
         sources = [*batching.tensors(x), *(p for m in modules_of(f) for p in m.parameters())]
-        if any(scale.silence(y, *sources) for y in outputs):
-            outputs = _with_others(f, batching.move(x, device), outputs, batch)
+        if any(scale.silence(y, *sources) for y in ranges):
+            ranges = _with_another(f, batching.move(batching.take(x, 0, 1), device), ranges)
     return [
         _Part(e, scale.variation(y), scale.rounded(y, *sources), scale.silence(y, *sources),
               coarsest(y, *sources))
-        for e, y in zip(errors, outputs, strict=True)
+        for e, y in zip(errors, ranges, strict=True)
     ]  # fmt: skip
 
 
-def _with_others(f, x: Any, outputs: list[Tensor], batch: int) -> list[Tensor]:
-    """Returns the outputs with those of made-up inputs, which the samples may lie on one orbit."""
-    if not batching.tensors(x):
-        return outputs  # words, or numbers that cannot be changed a bit
-    few = batching.take(x, 0, min(batch, batching.count(x, "x")))
+def _widened(ranges: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
+    both = zip(ranges, parts, strict=True) if ranges else ((part,) for part in parts)
+    return [scale.extremes(pair) for pair in both]
+
+
+def _with_another(f, x: Any, ranges: list[Tensor]) -> list[Tensor]:
+    """Returns the ranges with the output of a made-up input: the samples may lie on one orbit."""
     try:
-        others = batching.all_tensors(f(scale.with_another(few)))
-    except Exception:  # a model that wants other batches: what is there must do
-        return outputs
-    both = [torch.cat([a, b]) for a, b in zip(outputs, others, strict=True)]
-    return [b if b.isfinite().all() else a for a, b in zip(outputs, both, strict=True)]
+        others = batching.all_tensors(f(scale.with_another(x)))
+        wider = _widened(ranges, others)
+    except Exception:  # words, or a model that wants other batches: what is there must do
+        return ranges
+    return [b if b.isfinite().all() else a for a, b in zip(ranges, wider, strict=True)]
 
 
 def _checked(value: Any, name: str, size: int) -> list[Tensor]:

@@ -194,6 +194,7 @@ class _Check:
         last = self.still[-1]
         if not last.tensors:
             raise ValueError("model must return a floating point tensor, which argmax does not")
+        self.range = last.tensors[0]  # over samples, and over elements as far as it moves
         for g, element in enumerate(self.tried):
             moved = {e.key: e for e in self.watch.run(self.orbit.act_x(self.x, element))}
             for event in self.still:
@@ -208,6 +209,7 @@ class _Check:
                 a, b = last.tensors[0], moved[last.key].tensors[0]
                 share = self.scales[last.key, 0].share(self.stated.error(a, b, g))
                 self.output = max(self.output, share)
+                self.range = scale.extremes([self.range, b])
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
 
@@ -255,10 +257,10 @@ class _Check:
                 fits = there.shape == outputs[0].shape
                 shares.append(size.share(there - outputs[0] if fits else None))
             self.floor = max(shares)
-        self.silence = scale.silence(outputs[0])
+        self.silence = scale.silence(self.range)
         if self.silence:  # the samples may lie on one orbit: ask about another
             more = self.watch.run(scale.with_another(self.x))[-1].tensors[0]
-            self.silence = scale.silence(more)
+            self.silence = scale.silence(scale.extremes([self.range, more]))
         if self.output > self.tolerance or self.silence:
             return
         lost = [e for e in self.still if e.leaves and e.name != OWN and not self._fits(e)]

@@ -7,6 +7,7 @@ divided by the size of the output could be made as small as one likes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,6 +30,22 @@ def variation(y: Tensor) -> float:
         return 0.0
     y = y.to(working(y.dtype)) if y.is_floating_point() else y.to(torch.float32)
     return (y.amax(0) - y.amin(0)).max().item()
+
+
+def extremes(batches: Iterable[Tensor]) -> Tensor:
+    """Returns the smallest and the largest value of each entry of (N, ...) batches, (2, ...).
+
+    They have the variation and the size of all the batches together.
+
+    >>> extremes([torch.tensor([[1.0, 5.0]]), torch.tensor([[2.0, 4.0], [3.0, 4.0]])]).tolist()
+    [[1.0, 4.0], [3.0, 5.0]]
+    """
+    low = high = None
+    for y in batches:
+        one, two = y.amin(0), y.amax(0)
+        low = one if low is None else torch.minimum(low, one)
+        high = two if high is None else torch.maximum(high, two)
+    return torch.stack([low, high])
 
 
 def rounded(y: Tensor, *also: Tensor | torch.dtype) -> float:
