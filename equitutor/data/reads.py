@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,13 +52,18 @@ def checksum(name: str) -> str | None:
         True
     """
     if name == "scikit-learn/digits":
-        from sklearn.datasets import load_digits
-
-        return array_checksum(load_digits().data)
+        return _digits_checksum()
     try:
         return data_file(name).checksum
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=1)  # asked once for each record of a study
+def _digits_checksum() -> str:
+    from sklearn.datasets import load_digits
+
+    return array_checksum(load_digits().data)
 
 
 def array_checksum(array: np.ndarray) -> str:

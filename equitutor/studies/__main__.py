@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equitutor.studies import engine, records
 from equitutor.studies.code import code_of
-from equitutor.studies.study import SIZES, STUDIES, find
+from equitutor.studies.study import SIZES, STUDIES, Study, canonical, find
 from equitutor.studies.verdicts import shown, table, verdicts
 
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return options.action(options)
-    except ValueError as error:  # a wrong word, or an altered record
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # a wrong word, an altered record
         print(f"studies: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> int:
     for name in STUDIES:
         study, module = find(name)
-        code = code_of(module)
-        found = list(records.read(records.place(study.name)))
+        code = code_of(module, study.run.__name__)
+        found = [r for r in records.read(records.place(study.name)) if records.planned(study, r)]
         old = Counter(r["size"] for r in found if records.stale(r, code))
         there = Counter(r["size"] for r in found)
         print(name)
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         key, equals, values = word.partition("=")
         if not equals or not key or not values:
             raise ValueError(f"--only must be KEY=VALUE, got {word!r}")
-        only.setdefault(key, []).extend(values.split(","))
+        only.setdefault(key, []).append(values)
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     if options.scheduler:
@@ -111,17 +111,30 @@ def _show(options: argparse.Namespace) -> int:
     size = options.size or there[-1]
     mine = runs[runs["size"] == size]
     print(f"{study.name}, size {size}: {len(mine)} runs (recorded sizes: {', '.join(there)})")
+    if mine.empty:
+        return 0
     for names in sorted({s for s in mine["stale"] if s}):
         print(f"stale: {(mine['stale'] == names).sum()} runs, changed since: {names}")
-    axes = [k for k in ("data", "network") if k in mine]
-    for name, part in mine.groupby(axes[0]) if len(axes) == 2 else [("", mine)]:
-        print(f"\n{name}")
+    axes = _axes(study, size)
+    for name, part in mine.groupby(axes[:-1], sort=False) if axes[:-1] else [((), mine)]:
+        print("\n" + ", ".join(map(str, name)))
         print(table(part, axes[-1], list(study.units), study.units).T.to_string())
     print()
     for found in verdicts(study, runs, size):
         value = f" ({shown(found.estimate, found.claim.unit)})" if found.estimate else ""
         print(f"{found.verdict.upper()}{value}: {found.claim.text}\n    {found.reason}")
     return 0
+
+
+def _axes(study: Study, size: str) -> list[str]:
+    """Returns the fewest keys that tell the runs of a size apart, but for the seed."""
+    configs, axes, count = study.planned(size), [], 1
+    others = dict.fromkeys(key for config in configs for key in config if key != "seed")
+    for key in ["data", "network", *others]:
+        kinds = {canonical([c.get(k) for k in (*axes, key)]) for c in configs}
+        if len(kinds) > count:
+            axes, count = [*axes, key], len(kinds)
+    return axes or list(others)[:1] or ["seed"]
 
 
 if __name__ == "__main__":

@@ -31,10 +31,12 @@ def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
     """Returns module -> hash for all code that a function of a study's module depends on.
 
     Of the study's own module only what `start` reaches counts: another seed in the grid, or another
-    word in a claim, ages no record.
+    word in a claim, ages no record. Statements that bind nothing count if they change what is
+    reached, such as `NETWORKS["wide"] = ...`, or name nothing of the module.
 
     Args:
-        study: module that defines `start`, of this package or of your own.
+        study: module that defines `start`, of this package or of your own. Of your own, what lies
+            in the same package, or beside a lone module, counts like this package.
         start: name of a function in it.
 
     Names are followed as they are written, imports inside of functions, too; an attribute counts
@@ -46,10 +48,12 @@ def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
     >>> list(code_of(equitutor.training, "cosine")), list(code_of(equitutor.training, "fit"))
     (['equitutor.training'], ['equitutor.runtime', 'equitutor.training'])
     """
-    module = _Module(study.__name__, _parse(Path(study.__file__)))
+    path = Path(study.__file__)
+    files = _Files(study.__name__, path)
+    module = _Module(study.__name__, _parse(path), files, path.name == "__init__.py")
     if start not in module.binds:
         raise ValueError(f"start must be defined in {study.__name__}, got {start!r}")
-    return _reached(module, module.binds[start], _LEFT_OUT)
+    return _reached(module, module.binds[start], files, _LEFT_OUT)
 
 
 def code_of_text(text: str) -> dict[str, str]:
@@ -64,33 +68,80 @@ def code_of_text(text: str) -> dict[str, str]:
     >>> list(code_of_text("from equitutor import figures; figures.use()"))
     ['<text>', 'equitutor.figures']
     """
-    module = _Module("<text>", ast.parse(text))
-    return _reached(module, range(len(module.body)), ())
+    files = _Files()
+    module = _Module("<text>", ast.parse(text), files)
+    return _reached(module, range(len(module.body)), files, ())
 
 
-def _reached(module: "_Module", first: Iterable[int], left_out: tuple[str, ...]) -> dict[str, str]:
-    """Returns module -> hash of the statements that some statements of a module lead to."""
-    modules, reached = {module.name: module}, {module.name: set(first)}
-    waiting = [need for number in first for need in module.needs(number)]
-    seen = set()
-    while waiting:
-        where, what = waiting.pop()
-        if (where, what) in seen:
-            continue
-        seen.add((where, what))
-        if where not in modules:
-            path = None if any(f"{where}.".startswith(f"{n}.") for n in left_out) else _file(where)
-            if path is None:
-                continue
-            is_package = path.name == "__init__.py"
-            modules[where], reached[where] = _Module(where, _parse(path), is_package), set()
-            numbers = modules[where].always
+class _Files:
+    """Finds the source file of a module: of this package, or of the package of a study."""
+
+    def __init__(self, study: str = PACKAGE, path: Path | None = None):
+        depth = study.count(".") + (path is not None and path.name == "__init__.py")
+        self.home = path.absolute().parents[depth] if path else _HOME
+        lone = depth == 0 and not {"site-packages", "dist-packages"} & {*self.home.parts}
+        self.top = None if lone and path else study.split(".")[0]
+
+    def __call__(self, name: str) -> Path | None:
+        """Returns the file of a module, or None where it is of another package."""
+        top, *_ = parts = name.split(".")
+        if top != PACKAGE and self.top not in (None, top):
+            return None
+        base = (_HOME if top == PACKAGE else self.home).joinpath(*parts)
+        for path in (base / "__init__.py", base.parent / f"{base.name}.py"):
+            if path.is_file():
+                return path
+        return None
+
+    def targets(self, base: str, name: str, attributes: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yields (module, name) for what `from base import name` brings and is asked for."""
+        if name == "":
+            module = base
+        elif self(f"{base}.{name}"):
+            module = f"{base}.{name}"
         else:
-            numbers = set()
-        numbers = numbers | modules[where].binds.get(what, set())
-        for number in numbers - reached[where]:
+            yield base, name
+            return
+        for attribute in attributes:
+            yield module, attribute
+            if self(f"{module}.{attribute}"):
+                yield from self.targets(module, attribute, attributes)
+
+
+_HOME = Path(__file__).absolute().parents[2]
+
+
+def _reached(
+    module: "_Module", first: Iterable[int], files: _Files, left_out: tuple[str, ...]
+) -> dict[str, str]:
+    """Returns module -> hash of the statements that some statements of a module lead to."""
+    modules, reached = {module.name: module}, {module.name: set()}
+    waiting, seen = [], set()
+
+    def reach(where: str, numbers: Iterable[int]) -> None:
+        for number in set(numbers) - reached[where]:
             reached[where].add(number)
-            waiting += modules[where].needs(number)
+            waiting.extend(modules[where].needs(number))
+
+    reach(module.name, first)
+    while waiting:
+        while waiting:
+            where, what = waiting.pop()
+            if (where, what) in seen:
+                continue
+            seen.add((where, what))
+            if where not in modules:
+                skipped = any(f"{where}.".startswith(f"{n}.") for n in left_out)
+                path = None if skipped else files(where)
+                if path is None:
+                    continue
+                is_package = path.name == "__init__.py"
+                modules[where] = _Module(where, _parse(path), files, is_package)
+                reached[where] = set()
+                reach(where, modules[where].always)
+            reach(where, modules[where].binds.get(what, ()))
+            waiting.extend(modules[where].passes_on(what))
+        reach(module.name, module.effects_on(reached[module.name]))
     return {
         where: _hash([modules[where].body[number] for number in sorted(numbers)])
         for where, numbers in sorted(reached.items())
@@ -101,70 +152,78 @@ def _reached(module: "_Module", first: Iterable[int], left_out: tuple[str, ...])
 class _Module:
     """The top-level statements of a module: what each binds, and which run on import."""
 
-    def __init__(self, name: str, tree: ast.Module, is_package: bool = False):
-        self.name, self.is_package, self.body = name, is_package, tree.body
+    def __init__(self, name: str, tree: ast.Module, files: _Files, is_package: bool = False):
+        self.name, self.files, self.is_package, self.body = name, files, is_package, tree.body
         self.binds: dict[str, set[int]] = {}
         self.always: set[int] = set()
-        self.imports: dict[str, tuple[str, str]] = {}
+        self.effects: set[int] = set()
+        self.imports: dict[str, set[tuple[str, str]]] = {}
         for number, node in enumerate(self.body):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                self.imports |= dict(self._imports(node))
+            if isinstance(node, _DEFINITIONS):
+                self.binds.setdefault(node.name, set()).add(number)
+                continue
+            self._add_imports(node, self.imports)
+            if isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node) or _is_main(node):
                 continue
             names = _bound(node)
             for bound in names:
                 self.binds.setdefault(bound, set()).add(number)
-            if not isinstance(node, _DEFINITIONS) and not _is_text(node) and names != {"__all__"}:
+            if names != {"__all__"}:
                 self.always.add(number)
+            if not names and not isinstance(node, ast.Assert):
+                self.effects.add(number)
 
     def needs(self, number: int) -> Iterator[tuple[str, str]]:
         """Yields (module, name) for all that a statement mentions, here or in other modules."""
         node = self.body[number]
-        imports = dict(self.imports)
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.Import | ast.ImportFrom):
-                imports |= dict(self._imports(inner))
-        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        imports = {name: set(targets) for name, targets in self.imports.items()}
+        self._add_imports(node, imports)
+        names = _names(node)
         attributes = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
         for name in names & self.binds.keys():
             yield self.name, name
         for name in names & imports.keys():
-            module, taken = imports[name]
-            yield from [(module, taken)] if taken else [(module, a) for a in attributes]
+            for base, taken in imports[name]:
+                yield from self.files.targets(base, taken, attributes)
+        for base, _ in imports.get("*", ()):
+            yield from ((base, name) for name in names)
 
-    def _imports(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Yields, for each import from the package, its name here, and its module and name there.
+    def passes_on(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yields (module, name) for what a name of this module is that it imports itself."""
+        for base, taken in self.imports.get(name, ()):
+            yield from self.files.targets(base, taken, ())
+        for base, _ in self.imports.get("*", ()):
+            yield base, name
+
+    def effects_on(self, reached: set[int]) -> Iterator[int]:
+        """Yields the statements that bind nothing and may change what is reached."""
+        for number in self.effects - reached:
+            mine = [self.binds[name] for name in _names(self.body[number]) & self.binds.keys()]
+            if not mine or any(numbers & reached for numbers in mine):
+                yield number
+
+    def _add_imports(self, node: ast.stmt, imports: dict[str, set[tuple[str, str]]]) -> None:
+        """Adds, for each import inside a statement, its name here, and its module and name there.
 
         A module imported as a whole has no name there.
         """
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.asname:
-                    yield alias.asname, (alias.name, "")
-                else:  # `import a.b.c` binds a, and whatever is asked of it is asked of c
-                    yield alias.name.split(".")[0], (alias.name, "")
-            return
-        base = node.module or ""
-        if node.level:
-            parts = self.name.split(".")
-            parts = parts[: len(parts) - node.level + self.is_package]
-            base = ".".join([*parts, *([base] if base else [])])
-        for alias in node.names:
-            yield alias.asname or alias.name, _source(base, alias.name)
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Import):
+                for alias in inner.names:
+                    # `import a.b.c` binds a, and whatever is asked of it is asked of c
+                    name = alias.asname or alias.name.split(".")[0]
+                    imports.setdefault(name, set()).add((alias.name, ""))
+            elif isinstance(inner, ast.ImportFrom):
+                base = inner.module or ""
+                if inner.level:
+                    parts = self.name.split(".")
+                    parts = parts[: len(parts) - inner.level + self.is_package]
+                    base = ".".join([*parts, *([base] if base else [])])
+                for alias in inner.names:
+                    imports.setdefault(alias.asname or alias.name, set()).add((base, alias.name))
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-def _source(base: str, name: str) -> tuple[str, str]:
-    """Returns the module that `from base import name` takes the name from in the end, and it."""
-    if _file(f"{base}.{name}") is not None:
-        return f"{base}.{name}", ""
-    path = _file(base)
-    if path is not None and path.name == "__init__.py":
-        taken = _Module(base, _parse(path), is_package=True).imports.get(name)
-        if taken is not None:
-            return taken
-    return base, name
 
 
 def _parse(path: Path) -> ast.Module:
@@ -177,24 +236,20 @@ def _parsed(path: Path, mtime_ns: int) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _file(name: str) -> Path | None:
-    """Returns the source file of a module of this package, or None where there is none."""
-    parts = name.split(".")
-    if parts[0] != PACKAGE:
-        return None
-    base = Path(__file__).parents[1].joinpath(*parts[1:])
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if path.is_file():
-            return path
-    return None
-
-
 def _bound(node: ast.stmt) -> set[str]:
-    """Returns the names that a top-level statement defines."""
-    if isinstance(node, _DEFINITIONS):
-        return {node.name}
-    names = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-    return {n.id for n in names if isinstance(n.ctx, ast.Store)}
+    """Returns the names that a top-level statement defines, other than by an import."""
+    inner = list(ast.walk(node))
+    stored = {n.id for n in inner if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return stored | {n.name for n in inner if isinstance(n, _DEFINITIONS)}
+
+
+def _names(node: ast.stmt) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _is_main(node: ast.stmt) -> bool:
+    """Returns whether a statement is `if __name__ == "__main__"`, which no import runs."""
+    return isinstance(node, ast.If) and "__name__" in _names(node.test)
 
 
 def _hash(nodes: list[ast.stmt]) -> str:

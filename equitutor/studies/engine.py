@@ -5,29 +5,30 @@ the caller of `run` writes records, so workers share nothing but the folder of c
 """
 
 import json
-import multiprocessing
 import os
 import platform
-import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
-from contextlib import suppress
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from equitutor.chapters import BookError, find_root
 from equitutor.studies import records
 from equitutor.studies.code import code_of
 from equitutor.studies.study import Config, canonical, check_metrics, find
+from equitutor.studies.workers import Workers
 
 __all__ = ["Report", "cluster", "execute", "pool", "run"]
 
-LOST = 3  # times in a row that a pool may break without having finished a run
+_ALONE = threading.Lock()  # PyTorch's random numbers belong to the process, not to a thread
 
 
 @dataclass
@@ -43,7 +44,7 @@ def run(
     study: str,
     size: str = "smoke",
     only: dict[str, Sequence[str]] | None = None,
-    executor: Executor | Callable[[], Executor] | None = None,
+    executor: Executor | Callable[[], AbstractContextManager[Executor]] | None = None,
     results: str | Path | None = None,
     checkpoints: str | Path | None = None,
     every: float = 60.0,
@@ -52,15 +53,15 @@ def run(
     """Returns what became of the runs of a study that have no record with today's code and data.
 
     A run that fails is reported and the others go on. A worker that is lost takes nothing with it:
-    its runs start again, from their checkpoints. Stopped by Ctrl-C, or killed, the next call goes
+    its run starts again, from its checkpoint. Stopped by Ctrl-C, or killed, the next call goes
     on: finished runs are recorded, the others have checkpoints.
 
     Args:
         study: name of a study of the book, or of a module that defines STUDY.
         size: "smoke", "cpu", "gpu" or "paper".
         only: key -> values as text; only runs that agree.
-        executor: any `concurrent.futures.Executor`, or a function that makes one; a pool that
-            breaks is made anew if it is a function. Default: `pool`.
+        executor: any `concurrent.futures.Executor`, or a function that makes one, which is then
+            shut down at the end. Default: `pool`.
         results: folder of the records; default the book's.
         checkpoints: folder of the checkpoints; default `build/runs/<study>`.
         every: seconds between two checkpoints of a run.
@@ -69,27 +70,50 @@ def run(
     Raises:
         ValueError: no such study or size, or `only` fits nothing.
         AlteredRecord: the results file holds a line that no run wrote.
+        OSError: the folder of results or of checkpoints cannot be written.
     """
     declared, module = find(study)
     configs = declared.configs(size, only)
     path = records.place(declared.name, results)
-    code = code_of(module)
+    code = code_of(module, declared.run.__name__)
     known = [r for r in records.read(path) if r["size"] == size]
     fresh = {canonical(r["config"]) for r in known if not records.stale(r, code)}
     waiting = [c for c in configs if canonical(c) not in fresh]
     report = Report(recorded=len(configs) - len(waiting))
-    folder = Path(checkpoints or Path("build/runs") / declared.name).absolute()
-    jobs = [(study, size, config, code, str(folder), every) for config in waiting]
-    if not jobs:
+    if not waiting:
         return report
-    with _Progress(declared.name, size, waiting, known, progress) as bar:
-        for (_, _, config, *_), result in _complete(executor or pool, jobs):
-            if isinstance(result, dict):
-                records.append(path, records.seal(result))
-                report.done += 1
-            else:
-                report.failed.append((config, result))
-            bar.step(config, result)
+    folder = Path(checkpoints).absolute() if checkpoints else _runs() / declared.name
+    for needed in (path.parent, folder):
+        records.check_writable(needed)  # now, not after hours
+    kept: set[Future] = set()
+    with _started(executor or pool) as workers:
+        futures = {
+            _submit(workers, study, size, config, code, str(folder), every): config
+            for config in waiting
+        }
+        with _Progress(declared.name, size, waiting, known, progress) as bar:
+
+            def keep(future: Future) -> None:
+                result = _result(future)
+                if isinstance(result, dict):
+                    records.append(path, records.seal(result))
+                    report.done += 1
+                else:
+                    report.failed.append((futures[future], result))
+                kept.add(future)
+                bar.step(futures[future], result)
+
+            try:
+                for future in as_completed(futures):
+                    keep(future)
+            except BaseException as error:
+                for future in futures:
+                    future.cancel()
+                if isinstance(error, KeyboardInterrupt):  # what is finished is not lost
+                    for future in futures.keys() - kept:
+                        if future.done() and isinstance(_result(future), dict):
+                            keep(future)
+                raise
     return report
 
 
@@ -97,6 +121,8 @@ def execute(
     study: str, size: str, config: Config, code: dict[str, str], folder: str, every: float
 ) -> dict[str, Any]:
     """Returns the record, not yet sealed, of one run; this is what a worker calls.
+
+    Several threads of a process take turns.
 
     Args:
         study, size, config: what to run.
@@ -111,123 +137,127 @@ def execute(
     from equitutor.fingerprint import fingerprint
     from equitutor.training import Checkpoint
 
-    declared, module = find(study)
-    if code_of(module) != code:
-        raise RuntimeError(f"this worker has another version of the code of {study}")
-    name = fingerprint(canonical(config))[:16]
-    clock = _Clock(Path(folder) / f"{name}.seconds", canonical([config, code]), every)
-    with watch() as data, clock, _PeakMemory() as memory:
-        checkpoint = Checkpoint(Path(folder) / f"{name}.pt", [canonical(config), code], every)
-        metrics = check_metrics(declared, declared.run(dict(config), checkpoint))
-    return {
-        "study": declared.name,
-        "size": size,
-        "config": config,
-        "metrics": metrics,
-        "seconds": round(clock.seconds, 2),
-        "peak_mb": memory.peak_mb,
-        "device": _device(),
-        "versions": _versions(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "data": dict(sorted(data.items())),
-        "code": code,
-    }
+    with _ALONE:
+        declared, _ = find(study)
+        here = _code_here(study)
+        if here != code:
+            others = sorted(n for n in here.keys() | code.keys() if here.get(n) != code.get(n))
+            raise RuntimeError(f"this worker has other code, start it anew: {', '.join(others)}")
+        name = fingerprint(canonical(config))[:16]
+        clock = _Clock(Path(folder) / f"{name}.seconds", canonical([config, code]), every)
+        with watch() as data, clock, _PeakMemory() as memory:
+            checkpoint = Checkpoint(Path(folder) / f"{name}.pt", [canonical(config), code], every)
+            metrics = check_metrics(declared, declared.run(dict(config), checkpoint))
+        return {
+            "study": declared.name,
+            "size": size,
+            "config": config,
+            "metrics": metrics,
+            "seconds": round(clock.seconds, 2),
+            "peak_mb": memory.peak_mb,
+            "device": _device(),
+            "versions": _versions(),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "data": dict(sorted(data.items())),
+            "code": code,
+        }
 
 
-def pool(workers: int | None = None) -> ProcessPoolExecutor:
+def pool(workers: int | None = None) -> Executor:
     """Returns a pool of new processes: one for each GPU, or for each core where there is none.
 
     Args:
         workers: number of processes; more than there are GPUs share them in turn.
 
     Each worker has its device and its share of the cores, does not mind Ctrl-C, and ends when
-    this process ends, however that happens.
+    this process ends, however that happens. One that is lost is replaced, and its run starts
+    again; a run that loses its worker again and again fails.
     """
     import torch
 
     gpus = torch.cuda.device_count()
-    cores = os.cpu_count() or 1
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # of those that we may use
+    devices = [seen[k] if k < len(seen) and seen[k] else str(k) for k in range(gpus)]
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     workers = workers or gpus or cores
-    context = multiprocessing.get_context("spawn")
-    devices = context.SimpleQueue()
-    for k in range(workers):
-        devices.put(k % gpus if gpus else None)
-    threads = max(1, cores // workers)
-    return ProcessPoolExecutor(workers, context, _start_worker, (devices, threads))
+    shared = [devices[k % gpus] if gpus else None for k in range(workers)]
+    return Workers(shared, threads=max(1, cores // workers))
 
 
-def cluster(address: str) -> Executor:
-    """Returns an executor over the workers of a Dask scheduler. Needs `equitutor[cluster]`.
+@contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """Yields an executor over the workers of a Dask scheduler. Needs `equitutor[cluster]`.
 
     Args:
         address: of the scheduler, such as "tcp://10.0.0.1:8786".
 
     A lost worker's runs are given to others. The folder of checkpoints has to be one that all
-    workers share, or a run starts from its beginning on another machine.
+    workers share, or a run starts from its beginning on another machine. A worker takes one run at
+    a time: start as many as there are GPUs or cores, with one thread each.
+
+    Raises:
+        OSError: no scheduler answers. ModuleNotFoundError: `distributed` is not installed.
     """
     from distributed import Client
 
-    return Client(address).get_executor(retries=2, pure=False)
+    with Client(address) as client, client.get_executor(retries=2, pure=False) as executor:
+        yield executor
 
 
-def _start_worker(devices, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
-    gpu = devices.get()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    import torch
-
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)  # a worker that lived on would write into the checkpoints of the next one
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _complete(executor, jobs: list[tuple]) -> Iterator[tuple[tuple, Any]]:
-    """Yields each job with its record or, as text, what went wrong."""
-    make = executor if not isinstance(executor, Executor) else None
-    waiting, lost = list(jobs), 0
-    while waiting:
-        now = make() if make else executor
-        finished = False
+@contextmanager
+def _started(executor) -> Iterator[Executor]:
+    """Yields the executor. One that was made here is stopped on an error, and shut down."""
+    if isinstance(executor, Executor):
+        yield executor
+        return
+    with executor() as made:
         try:
-            futures = {now.submit(execute, *job): job for job in waiting}
-            for future in as_completed(futures):
-                job = futures[future]
-                try:
-                    result = future.result()
-                except BrokenExecutor:
-                    continue
-                except Exception as error:
-                    result = _reason(error)
-                waiting.remove(job)
-                finished = True
-                yield job, result
-        except BrokenExecutor:  # while jobs were being submitted
-            pass
-        except BaseException:  # Ctrl-C: what runs is stopped, and goes on another time
-            now.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
+            yield made
+        except BaseException:
+            made.shutdown(wait=False)
             raise
-        finally:
-            if make:
-                now.shutdown(cancel_futures=True)
-        lost = 0 if finished else lost + 1
-        if waiting and (make is None or lost == LOST):
-            for job in waiting:
-                yield job, "its worker was lost, and so were those that tried again"
-            return
 
 
-def _reason(error: BaseException) -> str:
-    """Returns an error in a line, and where in the study's code it was raised."""
-    lines = traceback.format_exception(error)
-    return f"{type(error).__name__}: {error}\n{''.join(lines).strip()}"
+def _submit(workers: Executor, *job) -> Future:
+    try:
+        return workers.submit(_outcome, *job)
+    except BrokenExecutor as error:  # by an earlier job
+        lost = Future()
+        lost.set_exception(error)
+        return lost
+
+
+def _outcome(*job) -> dict[str, Any] | str:
+    """Returns a record or, in words, why there is none. Raised, not every error could travel."""
+    try:
+        return execute(*job)
+    except Exception as error:
+        lines = "".join(traceback.format_exception(error)).strip()
+        return f"{type(error).__name__}: {error}\n{lines}"
+
+
+def _result(future: Future) -> dict[str, Any] | str:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        return "its worker was lost: killed, out of memory, or ended by the run itself"
+    except Exception as error:  # Dask has an error of its own for this
+        return f"{type(error).__name__}: {error}"
+
+
+@lru_cache
+def _code_here(study: str) -> dict[str, str]:
+    """Returns the hashes of the code that this process has loaded, not of later versions."""
+    declared, module = find(study)
+    return code_of(module, declared.run.__name__)
+
+
+def _runs() -> Path:
+    try:
+        return find_root() / "build/runs"
+    except BookError:
+        return Path("build/runs").absolute()
 
 
 class _Progress:
@@ -311,7 +341,8 @@ class _Clock:
     def _write(self) -> None:
         from equitutor.chapters import write_text
 
-        write_text(self.path, json.dumps({"key": self.key, "seconds": self.seconds}))
+        with suppress(OSError):  # no run fails for this
+            write_text(self.path, json.dumps({"key": self.key, "seconds": self.seconds}))
 
 
 class _PeakMemory:
@@ -331,10 +362,12 @@ class _PeakMemory:
             status = Path("/proc/self/status").read_text()
             kilobytes = int(status.split("VmHWM:")[1].split()[0])
         except (OSError, IndexError):
-            import resource
+            kilobytes = 0
+            with suppress(ImportError):  # Windows tells nothing
+                import resource
 
-            kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            kilobytes //= 1024 if sys.platform == "darwin" else 1
+                kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                kilobytes //= 1024 if sys.platform == "darwin" else 1
         self.peak_mb = round(kilobytes / 1000)
 
 

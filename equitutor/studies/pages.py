@@ -30,7 +30,9 @@ def origin(study: str, runs, size: str) -> str:
         size: name of a size.
     """
     mine = runs[runs["size"] == size]
-    planned = find(study)[0].sizes[size]
+    planned = find(study)[0].planned(size)
+    if mine.empty:
+        return f"Size `{size}`: none of {len(planned)} runs is recorded."
     hours = mine["seconds"].sum() / 3600
     words = [
         f"Size `{size}`: {len(mine)} of {len(planned)} runs are recorded, "

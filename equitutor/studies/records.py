@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import sysconfig
 import tempfile
@@ -12,9 +13,9 @@ from typing import Any
 from equitutor.chapters import BookError, find_root
 from equitutor.data.reads import checksum
 from equitutor.studies.code import code_of
-from equitutor.studies.study import canonical, find
+from equitutor.studies.study import Study, canonical, find
 
-__all__ = ["FIELDS", "AlteredRecord", "append", "load", "place", "read", "seal", "stale"]
+__all__ = ["FIELDS", "AlteredRecord", "append", "load", "place", "planned", "read", "seal", "stale"]
 
 # What a record holds, besides its seal `id`.
 FIELDS = (
@@ -58,24 +59,37 @@ def place(study: str, folder: str | Path | None = None) -> Path:
 def read(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yields the records of a results file; none where there is no file.
 
-    Raises AlteredRecord, with the number of the line, where one is cut, edited, or no record.
+    Raises AlteredRecord, with the number of the line, where one is cut, edited, no record, of
+    another study than the file is named after, or of a run that another line records already.
     """
     path = Path(path)
     if not path.exists():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            rest = {key: record[key] for key in FIELDS}
-            sound = set(record) == {*FIELDS, "id"} and seal(rest)["id"] == record["id"]
-        except (ValueError, TypeError, KeyError):
-            sound = False
-        if not sound:
-            raise AlteredRecord(
-                f"{path}, line {number}: this is not what a run wrote. Take the line out, or put "
-                "the recorded one back; the next run of the study fills what is missing."
-            )
-        yield record
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+        record = _opened(line)
+        if record is None or record["study"] != path.stem:
+            problem = "this is not what a run of this study wrote"
+        elif (other := first.setdefault(_run(record), number)) != number:
+            problem = f"line {other} records the same run"
+        else:
+            yield record
+            continue
+        raise AlteredRecord(
+            f"{path}, line {number}: {problem}. Take the line out, or put the recorded one back; "
+            "the next run of the study fills what is missing."
+        )
+
+
+def _opened(line: str) -> dict[str, Any] | None:
+    """Returns the record in a line, or None if it is not, sign by sign, as written."""
+    try:
+        record = json.loads(line)
+        sealed = seal({key: value for key, value in record.items() if key != "id"})
+        return record if canonical(sealed) == line else None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def append(path: str | Path, record: dict[str, Any]) -> None:
@@ -110,8 +124,24 @@ def append(path: str | Path, record: dict[str, Any]) -> None:
             raise
 
 
+def check_writable(folder: Path) -> None:
+    """Makes a folder; raises OSError where nothing can be written into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def _run(record: dict[str, Any]) -> str:
     return canonical([record["size"], record["config"]])
+
+
+def planned(study: Study, record: dict[str, Any]) -> bool:
+    """Returns whether the configuration of a record is one that the study still has.
+
+    Args:
+        study: the study. record: a record of it, as `read` yields it.
+    """
+    return canonical(record["config"]) in study.texts.get(record["size"], ())
 
 
 def stale(record: dict[str, Any], code: dict[str, str]) -> list[str]:
@@ -130,7 +160,7 @@ def stale(record: dict[str, Any], code: dict[str, str]) -> list[str]:
 
 
 def load(study: str, size: str | None = None, results: str | Path | None = None):
-    """Returns the records of a study as a pandas DataFrame: one row a run.
+    """Returns the records of a study as a pandas DataFrame: one row a run of today's grid.
 
     Args:
         study: name of a study, or of its module.
@@ -140,7 +170,8 @@ def load(study: str, size: str | None = None, results: str | Path | None = None)
     Returns:
         A column for each key of the configurations and for each metric, and `size`, `seconds`,
         `peak_mb`, `device`, `date`, `id` and `stale`: the names of the modules and data that have
-        changed since the run, "" where there are none. Means are not stored: compute them.
+        changed since the run, "" where there are none. Means are not stored: compute them. Records
+        of configurations that the study no longer has stay in the file and out of the table.
 
     Raises:
         AlteredRecord: a line was changed after the run; the message says which.
@@ -151,16 +182,17 @@ def load(study: str, size: str | None = None, results: str | Path | None = None)
     import pandas as pd
 
     declared, module = find(study)
-    code = code_of(module)
-    records = [r for r in read(place(declared.name, results)) if size in (None, r["size"])]
+    code = code_of(module, declared.run.__name__)
     rows = [
         {
             **{key: r[key] for key in ("size", "seconds", "peak_mb", "device", "date", "id")},
             **r["config"],
+            **dict.fromkeys(declared.units, math.nan),
             **r["metrics"],
             "stale": ", ".join(stale(r, code)),
         }
-        for r in records
+        for r in read(place(declared.name, results))
+        if size in (None, r["size"]) and planned(declared, r)
     ]
     own = ["size", "seconds", "peak_mb", "device", "date", "id", "stale"]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=own)

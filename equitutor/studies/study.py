@@ -1,12 +1,14 @@
 """What a study is: runs on a grid, at sizes with names, and claims with rules made beforehand."""
 
 import importlib
-import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -84,6 +86,8 @@ class Claim:
     unit: str = ""
 
     def __post_init__(self):
+        if (self.measure is None) != (self.rule is None):
+            raise ValueError(f"measure and rule go together, {self.text!r} has only one of them")
         wanted = set(self.rule.verdicts if self.rule and self.measure else ["not tested"])
         if set(self.reasons) != wanted:
             raise ValueError(
@@ -113,47 +117,93 @@ class Study:
     claims: Sequence[Claim] = field(default=(), repr=False)
 
     def __post_init__(self):
-        for size, configs in self.sizes.items():
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name must be letters, digits, - and _, got {self.name!r}")
+        if taken := {*RESERVED} & {*self.units}:
+            raise ValueError(f"units must not use the names {sorted(taken)}")
+        for size in self.sizes:
             if size not in SIZES:
                 raise ValueError(f"sizes must be among {SIZES}, got {size!r}")
-            if isinstance(configs, str):
-                continue
-            seen = set()
-            for config in configs:
-                taken = config.keys() & {*RESERVED, *self.units}
-                if taken:
-                    raise ValueError(f"configurations must not use the names {sorted(taken)}")
-                text = canonical(config)
-                if text in seen:
-                    raise ValueError(f"configurations must differ, {config} stands twice in {size}")
-                seen.add(text)
+            for config in self.planned(size):
+                _check_config(config, {*RESERVED, *self.units})
+            twice = [t for t, n in Counter(map(canonical, self.planned(size))).items() if n > 1]
+            if twice:
+                raise ValueError(f"configurations must differ, {twice[0]} stands twice in {size}")
+
+    @cached_property
+    def texts(self) -> dict[str, frozenset[str]]:
+        """The configurations of each size as text: which records belong to today's grid."""
+        return {size: frozenset(map(canonical, self.planned(size))) for size in self.sizes}
+
+    def planned(self, size: str) -> Sequence[Config]:
+        """Returns the configurations of a size, none where nobody runs it here.
+
+        Raises ValueError where there is no such size.
+        """
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {tuple(self.sizes)}, got {size!r}")
+        configs = self.sizes[size]
+        return () if isinstance(configs, str) else configs
 
     def configs(self, size: str, only: Mapping[str, Sequence[str]] | None = None) -> list[Config]:
         """Returns the configurations of a size, those alone that agree with `only`.
 
         Args:
             size: name of a size.
-            only: key -> values as text, such as {"network": ["plain"], "seed": ["0", "1"]}.
+            only: key -> values as text, such as {"network": ["plain"], "seed": ["0,1"]}.
 
         Raises:
             ValueError: no such size, nobody runs it here, or `only` names an unknown key or
                 leaves nothing.
         """
-        if size not in self.sizes:
-            raise ValueError(f"size must be one of {tuple(self.sizes)}, got {size!r}")
-        configs = self.sizes[size]
-        if isinstance(configs, str):
-            raise ValueError(f"size {size!r} cannot be run here: {configs}")
-        for key, values in (only or {}).items():
-            there = list(dict.fromkeys(str(c[key]) for c in configs if key in c))
-            unknown = [v for v in values if v not in there]
-            if unknown:
-                raise ValueError(
-                    f"only {key}={unknown[0]!r} fits no run of {self.name}, size {size}; "
-                    f"{key} has {there or 'no values: there is no such key'}"
-                )
-            configs = [c for c in configs if str(c.get(key)) in values]
+        configs = self.planned(size)
+        if isinstance(self.sizes[size], str):
+            raise ValueError(f"size {size!r} cannot be run here: {self.sizes[size]}")
+        for key, texts in (only or {}).items():
+            there = {str(c[key]): c[key] for c in configs if key in c}
+            if not there:
+                raise ValueError(f"only {key}=... fits no run of {self.name}, size {size}")
+            wanted = [value for text in texts for value in _values(text, there, key)]
+            configs = [c for c in configs if key in c and str(c[key]) in wanted]
         return list(configs)
+
+
+def _values(text: str, there: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yields the values in "a,b"; commas that belong to a value stay in it."""
+    parts = text.split(",")
+    while parts:
+        for count in range(len(parts), 0, -1):
+            word = ",".join(parts[:count]).strip()
+            found = [name for name, value in there.items() if _means(word, name, value)]
+            if found:
+                yield from found
+                parts = parts[count:]
+                break
+        else:
+            raise ValueError(f"only {key}={parts[0]!r} fits no run, {key} has {list(there)}")
+
+
+def _means(word: str, name: str, value: Any) -> bool:
+    try:
+        return word == name or (type(value) in (int, float) and float(word) == value)
+    except ValueError:
+        return False
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it becomes the name of a file, anywhere
+
+
+def _check_config(config: Config, taken: set[str]) -> None:
+    """Raises ValueError where a configuration would not come back from a record as it went in."""
+    for key, value in config.items():
+        if not isinstance(key, str) or key in taken:
+            raise ValueError(f"configurations must use other names than {sorted(taken)}, not {key!r}")
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not isinstance(value, str | int | float | None) or not finite:
+            raise ValueError(
+                f"configurations must hold text, finite numbers, yes/no or None, "
+                f"got {key}={value!r} ({type(value).__name__})"
+            )
 
 
 def grid(**axes) -> list[Config]:
@@ -177,9 +227,15 @@ def find(name: str) -> tuple[Study, ModuleType]:
     >>> find("polyphase-vit")[0].name
     'polyphase-vit'
     """
-    if name not in STUDIES and "." not in name and importlib.util.find_spec(name) is None:
+    where = STUDIES.get(name, name)
+    try:
+        module = importlib.import_module(where) if re.fullmatch(r"\w+(\.\w+)*", where) else None
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+            raise  # it is there; something that it needs is not
+        module = None
+    if module is None:
         raise ValueError(f"study must be one of {', '.join(STUDIES)}, or a module, got {name!r}")
-    module = importlib.import_module(STUDIES.get(name, name))
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise ValueError(f"study must be a module that defines STUDY, got {name!r}")
@@ -198,9 +254,12 @@ def canonical(value: Any) -> str:
 def check_metrics(study: Study, metrics: Any) -> Metrics:
     """Returns the metrics as floats; raises ValueError where they are not what was declared."""
     if not isinstance(metrics, Mapping) or set(metrics) != set(study.units):
-        found = sorted(metrics) if isinstance(metrics, Mapping) else repr(metrics)
+        found = sorted(map(str, metrics)) if isinstance(metrics, Mapping) else repr(metrics)
         raise ValueError(f"run must return the metrics {sorted(study.units)}, got {found}")
-    values = {name: float(value) for name, value in metrics.items()}
+    try:
+        values = {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"run must return numbers, got {metrics}") from error
     bad = {name: value for name, value in values.items() if not math.isfinite(value)}
     if bad:
         raise ValueError(f"run must return finite metrics, got {bad}")

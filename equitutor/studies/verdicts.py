@@ -30,6 +30,9 @@ def estimate(values: Sequence[float]) -> Estimate:
     Args:
         values: finite numbers, at least one.
 
+    Raises MissingRuns where there is none, or one is NaN: not recorded; ValueError for any other
+    value.
+
     >>> e = estimate([97.0, 98.0, 99.0])
     >>> e.mean, round(e.low, 2), round(e.high, 2)
     (98.0, 95.52, 100.48)
@@ -39,7 +42,9 @@ def estimate(values: Sequence[float]) -> Estimate:
     values = np.asarray(values, dtype=float)
     if not values.size:
         raise MissingRuns("there is none to average")
-    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+    if values.ndim == 1 and np.isnan(values).any():
+        raise MissingRuns(f"{np.isnan(values).sum()} of {len(values)} lack this value")
+    if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(f"values must be finite numbers, at least one, got {values.tolist()}")
     mean = float(values.mean())
     if len(values) == 1:
@@ -68,6 +73,11 @@ def paired(a, b, metric: str, on: str = "seed") -> Estimate:
     >>> paired(a, b, "accuracy").values
     (10.0, 10.0)
     """
+    for runs in (a, b):
+        if not {metric, on} <= {*runs.columns}:
+            raise ValueError(
+                f"a and b must have the columns {metric!r} and {on!r}, not {sorted(runs)}"
+            )
     left, right = a.set_index(on)[metric].sort_index(), b.set_index(on)[metric].sort_index()
     if not (left.index.is_unique and right.index.is_unique):
         raise ValueError(f"a and b must have one run for each {on}, got several")
@@ -201,6 +211,9 @@ def table(runs, rows: str, columns: Sequence[str], units=None, digits: int = 1):
         units: metric -> unit, as a study declares them.
         digits: digits after the point.
 
+    A value that some run of a row lacks is shown as a dash. Raises ValueError for a column that
+    is not there.
+
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"network": ["a", "a"], "accuracy": [97.0, 99.0]})
     >>> table(runs, "network", ["accuracy"], {"accuracy": "%"}).iloc[0, 0]
@@ -208,9 +221,18 @@ def table(runs, rows: str, columns: Sequence[str], units=None, digits: int = 1):
     """
     import pandas as pd
 
+    if lacking := [c for c in (rows, *columns) if c not in runs]:
+        raise ValueError(f"rows and columns must be among {list(runs)}, got {lacking}")
     units = units or {}
+
+    def cell(values: list[float]) -> str:
+        try:
+            return shown(estimate(values), digits=digits)
+        except MissingRuns:
+            return "–"
+
     cells = {}
-    for name, mine in runs.groupby(rows, sort=False):
-        cells[name] = [shown(estimate(mine[c].tolist()), digits=digits) for c in columns]
+    for name, mine in runs.groupby(rows, sort=False, dropna=False):
+        cells[name] = [cell(mine[c].tolist()) for c in columns]
     heads = [c.replace("_", " ") + (f" ({units[c]})" if units.get(c) else "") for c in columns]
     return pd.DataFrame.from_dict(cells, orient="index", columns=heads).rename_axis(rows)
