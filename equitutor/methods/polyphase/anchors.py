@@ -78,8 +78,6 @@ def phase_scores(
     """Returns the score of each polyphase component, (B, p_h, p_w), without gradient.
 
     s_i(x) = sum_m sum_c |x_c(i + p m)|^power: it looks at values only, so a shift permutes it.
-    The sum over cells is exact, so its order does not show: a shifted image has the same scores
-    to the last bit, in every dtype and on every device.
 
     Args:
         x: real or integer maps (B, C, H, W).
@@ -104,17 +102,15 @@ def phase_scores(
     >>> phase_scores(row, (1, 2))
     tensor([[[ 2., 18.]]], dtype=torch.float64)
     """
-    counts, unit = _exact_scores(x, stride, power, filtered)
-    wide = runtime.widest(x.device)
-    return counts.to(wide) * unit.to(wide).view(-1, 1, 1)
+    sums, unit = _sums(x, stride, power, filtered)
+    return sums if unit is None else sums * unit.view(-1, 1, 1)
 
 
-def _exact_scores(x: Tensor, stride, power: float, filtered: bool) -> tuple[Tensor, Tensor]:
-    """Returns the scores as whole numbers (B, p_h, p_w), int64, of a unit for each image (B,).
+def _sums(x: Tensor, stride, power: float, filtered: bool) -> tuple[Tensor, Tensor | None]:
+    """Returns the scores (B, p_h, p_w), whole multiples of a unit (B,) where that is not None.
 
-    The energies of a shifted image are the same numbers in another order. A sum of floats would
-    depend on that order; a sum of whole numbers does not. So each energy is rounded to a multiple
-    of the unit, a power of two that leaves room for the sum.
+    The energies of a shifted image are the same numbers in another order. Summed in float32 that
+    order would show. In float64 it does not. Where there is no float64, whole numbers are summed.
     """
     p_h, p_w = as_pair(stride, "stride")
     if x.ndim != 4 or x.numel() == 0:
@@ -122,40 +118,43 @@ def _exact_scores(x: Tensor, stride, power: float, filtered: bool) -> tuple[Tens
     if x.is_complex():
         raise ValueError(f"x must be real or integer, got dtype {x.dtype}")
     check_power(power)
-    h, w = x.shape[-2:]
+    b, _, h, w = x.shape
     check_divides((h, w), (p_h, p_w), "stride")
     x = x.detach()
     if not x.is_floating_point() or x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()  # squares of half-precision values overflow or tie
     # Images by the piece: what is computed from one piece stays in the processor's cache.
-    piece = max(1, PIECE // x[0].numel()) if x.device.type == "cpu" else len(x)
-    parts = [_sums(part, p_h, p_w, power, filtered) for part in x.split(piece)]
-    return torch.cat([s for s, _ in parts]), torch.cat([u for _, u in parts])
+    piece = max(1, PIECE // x[0].numel()) if x.device.type == "cpu" else b
+    energy = torch.cat([_energy(part, power, filtered) for part in x.split(piece)])  # (B, H, W)
+    exact, unit = runtime.widest(x.device) == torch.float64, None
+    if not exact:
+        energy, unit = _whole(energy, cells=h * w // (p_h * p_w))
+    cells = energy.view(b, h // p_h, p_h, w // p_w, p_w)
+    # One axis at a time: several times faster than both at once.
+    return cells.sum(1, dtype=torch.float64 if exact else torch.int64).sum(2), unit
 
 
-def _sums(x: Tensor, p_h: int, p_w: int, power: float, filtered: bool) -> tuple[Tensor, Tensor]:
-    b, _, h, w = x.shape
+def _energy(x: Tensor, power: float, filtered: bool) -> Tensor:
+    """Returns sum_c |x_c|^power of maps (B, C, H, W), or of their filtered maps: (B, H, W)."""
     if filtered:
         x = _asymmetric(x)
     if power == 2:
-        energy = (x * x).sum(1)  # (B, H, W)
-    elif power == 4:
-        square = x * x
-        energy = (square * square).sum(1)
-    else:
-        energy = x.abs().pow(power).sum(1)
-    room = 62 - (h * w // (p_h * p_w)).bit_length()  # bits that the largest energy may take
+        return x.square().sum(1)
+    return x.square().square().sum(1) if power == 4 else x.abs().pow(power).sum(1)
+
+
+def _whole(energy: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """Returns energies (B, H, W) as int64 multiples of a unit (B,), of which `cells` may be added.
+
+    The unit is a power of two that leaves room for the sum. What is not finite has no whole
+    number: such an image gets ones, in units of infinity.
+    """
     peak = energy.amax((1, 2))  # (B,)
-    # Near the ends of the dtype's range the unit stops; scores that small or large are no use.
-    low, high = (126, 127) if x.dtype == torch.float32 else (1022, 1023)
-    power_of_two = (peak.log2().ceil() - room).nan_to_num(0, high, -low).clamp(-low, high)
-    unit = torch.exp2(power_of_two)
-    cells = (energy / unit.view(-1, 1, 1)).round().to(torch.int64)
-    cells = cells.view(b, h // p_h, p_h, w // p_w, p_w)
-    counts = cells.sum(1).sum(2)  # one axis at a time: several times faster than both at once
-    # What is not finite has no whole number: such an image gets the score 1 in units of infinity.
+    room = 62 - cells.bit_length()  # bits that the largest energy may take
+    unit = torch.exp2((peak.log2().ceil() - room).clamp(min=-126))  # (B,)
     sound = peak.isfinite()
-    return torch.where(sound.view(-1, 1, 1), counts, 1), torch.where(sound, unit, peak)
+    whole = (energy / unit.view(-1, 1, 1)).round().to(torch.int64)
+    return torch.where(sound.view(-1, 1, 1), whole, 1), torch.where(sound, unit, peak)
 
 
 def _asymmetric(x: Tensor) -> Tensor:
@@ -178,7 +177,7 @@ def anchor(
     >>> anchor(x, 4)
     (tensor([1]), tensor([2]))
     """
-    scores, _ = _exact_scores(x, stride, power, filtered)
+    scores, _ = _sums(x, stride, power, filtered)
     index = scores.flatten(1).argmax(1)  # (B,)
     p_w = scores.shape[2]
     return torch.div(index, p_w, rounding_mode="floor"), index % p_w
@@ -215,14 +214,14 @@ def score_gap(
     >>> score_gap(torch.tensor([[[[1.0, 2.0, 2.0, 1.0]]]]), (1, 2))
     tensor([0.], dtype=torch.float64)
     """
-    scores, unit = _exact_scores(x, stride, power, filtered)
-    if not unit.isfinite().all():
+    scores, unit = _sums(x, stride, power, filtered)
+    if not (scores if unit is None else unit).isfinite().all():
         raise ValueError(f"x must have finite scores, but |x|^{power:g} holds NaN or infinity")
     scores, wide = scores.flatten(1), runtime.widest(x.device)
     if scores.shape[1] == 1:
         return torch.ones(len(scores), dtype=wide, device=x.device)  # it has no rival
     best, second = scores.topk(2, dim=1).values.unbind(1)
-    return (best - second).to(wide) / best.clamp_min(1).to(wide)
+    return (best - second).to(wide) / best.to(wide).clamp_min(torch.finfo(wide).tiny)
 
 
 def tie_rate(
