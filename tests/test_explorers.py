@@ -299,6 +299,6 @@ def test_hero_from_checkpoints(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     assert hero_html() is None
     for name, poly in (("plain", False), ("anchored", True)):
-        config = {"size": 24, "dim": 16, "poly": poly}
+        config = {"size": 40, "patch": 8, "dim": 16, "poly": poly}
         save_network(PolyViT(**config), folder / f"polyphase-vit-{name}.safetensors", **config)
     assert hero_html().startswith('<div class="et-explorer"')

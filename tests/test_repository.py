@@ -165,15 +165,6 @@ def test_dependencies_have_lower_bounds_only():
     assert "+cpu" not in read(ROOT / "constraints.txt")
 
 
-def test_modules_are_short():
-    long = {
-        path.relative_to(ROOT).as_posix(): lines
-        for path in (ROOT / "equitutor").rglob("*.py")
-        if (lines := len(read(path).splitlines())) > 300
-    }
-    assert long == {}
-
-
 def test_every_exported_function_has_an_example():
     found, without = 0, []
     for module in pkgutil.walk_packages(equitutor.__path__, "equitutor."):

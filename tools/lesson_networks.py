@@ -3,7 +3,8 @@
     python tools/lesson_networks.py
 
 Takes the networks from the checkpoints of the study (`build/runs/polyphase-vit`, size cpu, seed 0,
-MNIST), so run that first. Of the test images that all of them read, it picks two of each class.
+MNIST), so run that first. It picks two test images of each class that all of them read and whose
+best score is unique.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from equitutor.chapters import find_root
 from equitutor.explorers.checkpoints import write_checkpoint
 from equitutor.explorers.networks import save_network
 from equitutor.fingerprint import fingerprint
+from equitutor.methods.polyphase import score_gap
 from equitutor.studies.polyphase import NETWORKS, STUDY, network
 from equitutor.studies.study import canonical
 
@@ -46,6 +48,7 @@ def pick(nets: dict, path: Path) -> list[int]:
     test = data.mnist("test")
     x = data.on_canvas(test.x[:500], 40)
     right = torch.stack([net(x).argmax(1) == test.y[:500] for net in nets.values()]).all(0)
+    right &= score_gap(x, 8) > 1e-3  # a tied digit has no grid of its own
     chosen = [k for c in range(10) for k in (right & (test.y[:500] == c)).nonzero()[:2, 0].tolist()]
     pixels = (test.x[chosen] * 255).round().to(torch.uint8)
     write_checkpoint(path, {"x": pixels, "y": test.y[chosen]}, path.stem)

@@ -195,4 +195,6 @@ def load(study: str, size: str | None = None, results: str | Path | None = None)
         if size in (None, r["size"]) and planned(declared, r)
     ]
     own = ["size", "seconds", "peak_mb", "device", "date", "id", "stale"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=own)
+    grids = [configs for configs in declared.sizes.values() if not isinstance(configs, str)]
+    axes = dict.fromkeys(key for configs in grids for config in configs for key in config)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*own, *axes, *declared.units])

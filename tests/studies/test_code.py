@@ -176,7 +176,9 @@ def test_a_name_that_comes_from_elsewhere_now_changes_the_hash(shop):
 
 
 def test_a_lone_module_reaches_those_beside_it(shop):
-    (shop.root / "lone.py").write_text("import numpy, near\n\ndef run(c, k): return near.f(numpy)\n")
+    (shop.root / "lone.py").write_text(
+        "import numpy, near\n\ndef run(c, k): return near.f(numpy)\n"
+    )
     (shop.root / "near.py").write_text("def f(x): return x\n\ndef g(x): return x\n")
     before = shop.hashes("lone", "lone.py")
     assert set(before) == {"lone", "near"}

@@ -90,7 +90,17 @@ STUDY = Study(
         "cpu": grid(mode="fit", x=[1.0, 2.0], seed=[0, 1], steps=500),
         "gpu": [
             {"mode": mode, "x": x, "seed": 0, "steps": 60}
-            for mode in ("raise", "odd error", "die", "nan", "missing", "extra", "text", "digits", "fit")
+            for mode in (
+                "raise",
+                "odd error",
+                "die",
+                "nan",
+                "missing",
+                "extra",
+                "text",
+                "digits",
+                "fit",
+            )
             for x in ([1.0, 2.0] if mode == "fit" else [1.0])
         ],
         "paper": "a year of a planet",

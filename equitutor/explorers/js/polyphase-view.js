@@ -68,7 +68,7 @@ function markup({ size: [h, w], patch: [ph, pw] }, classes, count, compact) {
       drag + `<p class="et-note">moved ${pair("where")}</p>`)}
     ${full(panel("phases", `Scores of ${ph * pw} components`,
       "Sum of squares over every " + (ph === pw ? `${ph}th` : "n-th") + " pixel, for each start.",
-      `<table class="et-phases" data-et="phases"><tbody>${cells}</tbody></table>
+      `<table class="et-phases${ph * pw > 25 ? " et-many" : ""}" data-et="phases"><tbody>${cells}</tbody></table>
       <p class="et-note">winner: <span data-et="winner"></span></p>`) +
     panel("out", "What the anchored ViT sees", "The winner is rolled to the corner of the grid.",
       picture("anchored", "The anchored image under the same grid") +
