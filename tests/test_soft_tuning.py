@@ -30,8 +30,7 @@ from equitutor.methods.soft import (
     residual_penalty,
     snapshot_rule,
 )
-from equitutor.training import fit_stacked
-from equitutor.training import Batches
+from equitutor.training import Batches, fit_stacked
 
 quick = settings(deadline=None, max_examples=50)
 GROUPS = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]

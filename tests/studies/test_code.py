@@ -176,7 +176,9 @@ def test_a_name_that_comes_from_elsewhere_now_changes_the_hash(shop):
 
 
 def test_a_lone_module_reaches_those_beside_it(shop):
-    (shop.root / "lone.py").write_text("import numpy, near\n\ndef run(c, k): return near.f(numpy)\n")
+    (shop.root / "lone.py").write_text(
+        "import numpy, near\n\ndef run(c, k): return near.f(numpy)\n"
+    )
     (shop.root / "near.py").write_text("def f(x): return x\n\ndef g(x): return x\n")
     before = shop.hashes("lone", "lone.py")
     assert set(before) == {"lone", "near"}
@@ -229,3 +231,12 @@ def test_other_versions_of_python_give_the_same_hash():
         assert code._hash([node]) == before
     node.invented = ["something"]
     assert code._hash([node]) != before
+
+
+def test_texts_in_an_f_string_may_come_in_pieces():
+    """As they do in some releases of Python 3.12."""
+    whole = ast.parse("f'a{x}b{y}'").body[0]
+    before = code._hash([ast.Return(whole.value)])
+    pieces = [ast.Constant("a"), ast.Constant(""), *whole.value.values[1:], ast.Constant("")]
+    assert code._hash([ast.Return(ast.JoinedStr(pieces))]) == before
+    assert code._hash([ast.Return(ast.JoinedStr(pieces[1:]))]) != before

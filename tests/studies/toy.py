@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import torch
-from toy_helper import plane
 from torch import nn
+from toy_helper import plane
 
 from equitutor import runtime
 from equitutor.data.images import digits
@@ -90,7 +90,17 @@ STUDY = Study(
         "cpu": grid(mode="fit", x=[1.0, 2.0], seed=[0, 1], steps=500),
         "gpu": [
             {"mode": mode, "x": x, "seed": 0, "steps": 60}
-            for mode in ("raise", "odd error", "die", "nan", "missing", "extra", "text", "digits", "fit")
+            for mode in (
+                "raise",
+                "odd error",
+                "die",
+                "nan",
+                "missing",
+                "extra",
+                "text",
+                "digits",
+                "fit",
+            )
             for x in ([1.0, 2.0] if mode == "fit" else [1.0])
         ],
         "paper": "a year of a planet",
