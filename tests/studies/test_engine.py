@@ -186,7 +186,7 @@ def test_ten_kills_of_everything_lose_at_most_a_checkpoint(lab, unbroken):  # no
     while kills < 10:
         done, before = len(lab.lines("step")), {canonical(r["config"]) for r in lab.records()}
         child = again()
-        target = done + draw.randint(1, 40)
+        target = done + draw.randint(1, 20)
         while len(lab.lines("step")) < target and psutil.Process(child).status() != "zombie":
             time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.02))

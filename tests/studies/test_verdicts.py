@@ -268,7 +268,7 @@ def toy_records(lab, number, size="smoke", code=None):  # noqa: F811
     for config in STUDY.configs(size)[:number]:
         record = {
             "study": "toy", "size": size, "config": config,
-            "metrics": {"error": 1.0 + config["seed"], "taken": 60.0}, "seconds": 1800.0,
+            "metrics": {"error": 10.0 + config["seed"], "taken": 60.0}, "seconds": 1800.0,
             "peak_mb": 1, "device": "cpu", "versions": {}, "date": "2026-01-31", "data": {},
             "code": code or {},
         }  # fmt: skip
@@ -288,10 +288,10 @@ def test_pages_say_what_is_stale_and_what_is_missing(lab):  # noqa: F811
     words = origin("toy", load("toy", results=lab.results), "smoke")
     assert "**Stale**: 2 runs, `equitutor.training`, `toy` changed since." in words
     text = claims_markdown("toy", results=lab.results)
-    assert "| Small error | **holds** | 2.0 ± 2.5, n = 3 | none | It is. |" in text.replace(
+    assert "| Small error | **holds** | 11.0 ± 2.5, n = 3 | none | It is. |" in text.replace(
         "\xa0", " "
     )
     assert "**does not hold**" in text
     assert words in text
     toy_records(lab, 1, size="cpu")
-    assert "**undecided** | 1.0, n = 1" in claims_markdown("toy", results=lab.results)
+    assert "**undecided** | 10.0, n = 1" in claims_markdown("toy", results=lab.results)
