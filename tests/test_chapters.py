@@ -6,8 +6,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from equitutor import chapters, provenance
+from equitutor import chapters
 from equitutor.press import address, assembly, executed, execution, logo
+from equitutor.studies import code
 
 CONFIG = "title: tiny\nrepository:\n  url: https://github.com/one/tiny\n"
 TOC = "format: jb-book\nroot: book/index\nparts:\n- chapters:\n  - file: book/tiny\n"
@@ -72,76 +73,6 @@ def test_write_text_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# ----------------------------------------------------------------------------------- provenance
-
-
-def test_closure_follows_imports_through_the_package(tmp_path):
-    path = notebook(tmp_path / "n.ipynb", "from equitutor import ledger")
-    names = {p.relative_to(provenance.PACKAGE).as_posix() for p in provenance.closure(path)}
-    assert {"__init__.py", "ledger.py", "runtime.py", "chapters.py"} <= names
-    assert "logo.py" not in names
-    assert "data/cache.py" not in names
-
-
-def test_closure_sees_imports_inside_functions_and_leaves_out_what_it_should(tmp_path):
-    path = notebook(tmp_path / "n.ipynb", "def f():\n    import equitutor.data.cache")
-    names = [p.name for p in provenance.closure(path)]
-    assert "cache.py" in names
-    assert "cache.py" not in [p.name for p in provenance.closure(path, without=("equitutor.data",))]
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package's shape: pack/__init__.py, pack/a.py importing pack/b.py."""
-    folder = tmp_path / "pack"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "a.py").write_text("from pack.b import f\n")
-    (folder / "b.py").write_text('def f(x):\n    """Doc."""\n    return f"{x} a"\n')
-    monkeypatch.setattr(provenance, "PACKAGE", folder)
-    return folder
-
-
-def test_hash_ignores_comments_docstrings_and_layout(package, tmp_path):
-    path = notebook(tmp_path / "n.ipynb", ("markdown", "text"), "from pack import a\nx = 1")
-    before = provenance.code_hash(path)
-    (package / "b.py").write_text('# why\n\n\ndef f( x ):\n  """Other."""\n\n  return f"{x} a"\n')
-    notebook(path, ("markdown", "other"), "from pack import a  # why\n\nx  =  1\n# end")
-    assert provenance.code_hash(path) == before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        'def f(x):\n    return f"{x}  a"\n',
-        'def f(x):\n    return f"{x} b"\n',
-        'def f(y):\n    return f"{y} a"\n',
-        'def f(x):\n    if x:\n        return f"{x} a"\n',
-    ],
-)
-def test_hash_sees_a_change_in_a_module_two_imports_away(package, tmp_path, change):
-    path = notebook(tmp_path / "n.ipynb", "from pack import a")
-    before = provenance.code_hash(path)
-    (package / "b.py").write_text(change)
-    assert provenance.code_hash(path) != before
-
-
-def test_hash_sees_cells_and_their_borders(tmp_path):
-    seen = {
-        provenance.code_hash(notebook(tmp_path / "n.ipynb", *cells))
-        for cells in [("x = 1\ny = 2",), ("x = 1", "y = 2"), ("x = 1", "y = 3"), ("%time x = 1",)]
-    }
-    assert len(seen) == 4
-
-
-def test_hash_understands_magics_and_refuses_what_is_no_notebook(tmp_path):
-    path = notebook(tmp_path / "n.ipynb", "if True:\n    %pip install x", "%%html\n<b>", "!ls")
-    assert len(provenance.code_hash(path)) == 64
-    (tmp_path / "no.ipynb").write_text("{}")
-    with pytest.raises(ValueError, match=r"no\.ipynb is not a Jupyter notebook"):
-        provenance.code_hash(tmp_path / "no.ipynb")
-
-
 # ------------------------------------------------------------------------------ execute and cache
 
 
@@ -164,15 +95,86 @@ def test_a_chapter_runs_once_and_keeps_its_outputs_when_only_words_change(tiny, 
     assert executed.execute_changed(tiny) == ["tiny"]
 
 
-@pytest.mark.parametrize("extra", ["constraints.txt", "book/results/tiny.json"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "constraints.txt",
+        "book/results/tiny.json",
+        "book/results/tiny.jsonl",
+        "book/checkpoints/tiny-net.safetensors",
+    ],
+)
 def test_what_a_chapter_reads_makes_it_stale(tiny, extra):
     path = tiny / "book/tiny.ipynb"
     before = executed.cache_key(tiny, path)
     chapters.write_text(tiny / extra, "{}")
+    there = executed.cache_key(tiny, path)
+    chapters.write_text(tiny / extra, "{1}")
+    assert len({before, there, executed.cache_key(tiny, path)}) == 3
+
+
+@pytest.mark.parametrize("extra", ["book/results/tiny.lock", "book/results/other.jsonl", "x.txt"])
+def test_what_a_chapter_does_not_read_does_not(tiny, extra):
+    before = executed.cache_key(tiny, tiny / "book/tiny.ipynb")
+    chapters.write_text(tiny / extra, "{}")
+    assert executed.cache_key(tiny, tiny / "book/tiny.ipynb") == before
+
+
+PROGRAM = "from equitutor import pack\n%time x = pack.f(1)"
+
+
+@pytest.fixture
+def packed(tiny, monkeypatch):
+    """A chapter that uses a package equitutor with two modules of one function each."""
+    root = tiny / "lib"
+    for name in ("f", "g"):
+        text = f'from equitutor.more import {name}1\ndef {name}(x):\n    """Doc."""\n    return x\n'
+        chapters.write_text(root / "equitutor/pack" / f"{name}.py", text)
+    chapters.write_text(root / "equitutor/__init__.py", "")
+    chapters.write_text(root / "equitutor/pack/__init__.py", "from .f import f\nfrom .g import g\n")
+    monkeypatch.setattr(code, "_HOME", root)
+    notebook(tiny / "book/tiny.ipynb", PROGRAM, ("markdown", "text"))
+
+    def key():
+        code._parsed.cache_clear()
+        return executed.cache_key(tiny, tiny / "book/tiny.ipynb")
+
+    return root / "equitutor/pack", tiny / "book/tiny.ipynb", key
+
+
+def test_the_key_changes_with_cells_and_reached_modules(packed):
+    pack, path, key = packed
+    keys = [key()]
+    notebook(path, PROGRAM, "y = 2")
+    keys.append(key())
+    node = nbformat.read(path, as_version=4)
+    node.cells[1].metadata["tags"] = ["raises-exception"]
+    nbformat.write(node, path)
+    keys.append(key())
+    text = (pack / "f.py").read_text()
+    (pack / "f.py").write_text(text.replace("return x", "return -x"))
+    keys.append(key())
+    assert len(set(keys)) == 4
+
+
+def test_the_key_stays_with_words_tags_and_what_is_not_reached(packed):
+    pack, path, key = packed
+    before = key()
+    notebook(path, PROGRAM + "  # why", ("markdown", "other text"))
+    node = nbformat.read(path, as_version=4)
+    node.cells[0].metadata["tags"] = ["hide-input"]
+    nbformat.write(node, path)
+    text = (pack / "f.py").read_text()
+    (pack / "f.py").write_text("# why\n" + text.replace("Doc.", "Other."))
+    (pack / "g.py").write_text("def g(x):\n    return -x\n")
+    assert key() == before
+
+
+def test_a_page_with_records_ages_with_the_code_of_the_studies(tiny, monkeypatch):
+    path = notebook(tiny / "book/tiny.ipynb", "from equitutor.studies import load\nload('x')")
+    before = executed.cache_key(tiny, path)
+    monkeypatch.setattr(executed, "code_of", lambda *_: {"equitutor.training": "other"})
     assert executed.cache_key(tiny, path) != before
-    with_extra = executed.cache_key(tiny, path)
-    chapters.write_text(tiny / "book/checkpoints/tiny-net.safetensors", "weights")
-    assert executed.cache_key(tiny, path) != with_extra
 
 
 def test_a_failing_cell_is_shown_and_never_cached(tiny):

@@ -263,12 +263,25 @@ def _words(node) -> str:
         return f"[{','.join(_words(part) for part in node if not _is_text(part))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
+    if isinstance(node, ast.JoinedStr):
+        node = ast.JoinedStr(_joined(node.values))
     fields = [
         f"{name}={_words(value)}"
         for name, value in ast.iter_fields(node)
         if name not in ("ctx", "kind", "type_comment") and value is not None and value != []
     ]
     return f"{type(node).__name__}({','.join(fields)})"
+
+
+def _joined(parts: list[ast.expr]) -> list[ast.expr]:
+    """Returns the parts of an f-string as most versions of Python have them: texts in one piece."""
+    found = []
+    for part in parts:
+        if isinstance(part, ast.Constant) and found and isinstance(found[-1], ast.Constant):
+            found[-1] = ast.Constant(found[-1].value + part.value)
+        elif not isinstance(part, ast.Constant) or part.value:
+            found.append(part)
+    return found
 
 
 def _is_text(node) -> bool:

@@ -231,3 +231,12 @@ def test_other_versions_of_python_give_the_same_hash():
         assert code._hash([node]) == before
     node.invented = ["something"]
     assert code._hash([node]) != before
+
+
+def test_texts_in_an_f_string_may_come_in_pieces():
+    """As they do in some releases of Python 3.12."""
+    whole = ast.parse("f'a{x}b{y}'").body[0]
+    before = code._hash([ast.Return(whole.value)])
+    pieces = [ast.Constant("a"), ast.Constant(""), *whole.value.values[1:], ast.Constant("")]
+    assert code._hash([ast.Return(ast.JoinedStr(pieces))]) == before
+    assert code._hash([ast.Return(ast.JoinedStr(pieces[1:]))]) != before

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from laboratory import lab  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laboratory import lab  # noqa: F401
 
 from equitutor.studies import __main__ as cli
 from equitutor.studies import load, records

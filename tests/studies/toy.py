@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import torch
-from toy_helper import plane
 from torch import nn
+from toy_helper import plane
 
 from equitutor import runtime
 from equitutor.data.images import digits
