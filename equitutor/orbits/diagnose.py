@@ -24,6 +24,7 @@ from equitutor.orbits.found_actions import (
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Action, Orbit, round_trip
 from equitutor.orbits.preflight import check_arguments, check_inputs
+from equitutor.orbits.repairs import measured, suspects
 from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.watching import OWN, Event, Watch
 from equitutor.runtime import coarsest, uncast, widest
@@ -44,6 +45,7 @@ def diagnose(
     elements: int = 16,
     samples: int = 4,
     perturb: float = 0.0,
+    repairs: bool = False,
 ) -> Diagnosis:
     """Returns where along its layers a model stops to transform as its input does.
 
@@ -73,6 +75,8 @@ def diagnose(
         samples: number of inputs to try, >= 1.
         perturb: size of a random change of all parameters, relative to their spread. A weight that
             starts at one everywhere can hide a fault until training has moved it: try 0.1.
+        repairs: also measure, for each of `Diagnosis.suspects`, how much of the model's error goes
+            away when this layer alone is repaired, and rank them by it.
 
     Raises ValueError, naming the argument, where one does not fit.
 
@@ -110,6 +114,7 @@ def diagnose(
         check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
+        check.look_on(model, repairs)
     settings = (
         f"Tried {len(tried)} of {len(orbit)} elements on {count} "
         f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}"
@@ -271,6 +276,16 @@ class _Check:
                 self.unseen = self.still.index(event)
                 return
 
+    def look_on(self, model: nn.Module, repairs: bool) -> None:
+        """Finds what else is wrong behind the first loss: layers of images that roll."""
+        self.suspects = []
+        rolls = self.moves.kind == "image" and not any(self.moves.turns)
+        if self.output > self.tolerance and rolls:
+            found = suspects(self.still, self.tolerance)
+            self.suspects = [suspect for _, suspect in found]
+            if repairs:
+                self.suspects = measured(model, self.x, self.orbit, self.tried, found)
+
     def _fits(self, event: Event) -> bool:
         errors = [self.errors[event.key, k] for k in range(len(event.tensors))]
         return all(min(e.values()) <= self.tolerance for e in errors)
@@ -282,7 +297,7 @@ class _Check:
 
         def done(verdict, where, layer=None, hint="", at=None):
             return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings,
-                             self.floor)  # fmt: skip
+                             self.floor, self.suspects)  # fmt: skip
 
         noisy = [k for k, r in enumerate(reports) if r.verdict == "not deterministic"]
         lost = [
