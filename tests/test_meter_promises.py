@@ -419,6 +419,37 @@ def test_a_model_is_found_wherever_it_hides_and_left_as_it_was(way):
     assert not torch.equal(net.norm.running_mean, state["norm.running_mean"][0])
 
 
+def test_the_layers_of_compiled_modules_are_seen():
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    for wrap in (lambda net: torch.compile(net, backend="eager"),
+                 lambda net: nn.Sequential(torch.compile(net, backend="eager"))):  # fmt: skip
+        found = diagnose(wrap(small("zeros")), x, orbit)
+        assert found.verdict == "lost" and found.layer.endswith("0"), str(found)
+        assert [s.layer for s in found.suspects] == [found.layer]
+        assert diagnose(wrap(small()), x, orbit)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("make", [
+    torch.jit.script, lambda net: torch.jit.trace(net, noise(2, 1, 6, 6), check_trace=False),
+    nn.DataParallel,
+])  # fmt: skip
+def test_scripted_and_parallel_modules_are_left_as_they_were(make):
+    net = make(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 3)).train())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    evaluate(lambda x: net(x), noise(4, 1, 6, 6), torch.zeros(4).long(), shifts(6, 6))
+    assert net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_sizes_that_are_found_at_the_first_call_may_be_found_in_the_meter():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    evaluate(lambda x: net(x), noise(4, 1, 6, 6), torch.zeros(4).long(), shifts(6, 6))
+    assert net[1].weight.shape == (3, 36)
+    with pytest.raises(ValueError, match="lazy"), lent(nn.LazyLinear(3), dtype=torch.float64):
+        pass
+
+
 def test_code_without_a_model_is_searched_in_vain():
     assert modules_of(lambda x: torch.relu(x).mean()) == []
     assert modules_of(nn.functional.relu) == []
@@ -675,6 +706,8 @@ def test_a_constant_output_shows_nothing():
     for f in (zero_head(), lambda z: torch.ones(len(z), 2), lambda z: torch.ones(len(z)).long()):
         with pytest.raises(AssertionError, match=r"nothing is shown.*perturb"):
             assert_equivariant(f, x, orbit)
+        with pytest.raises(AssertionError, match="nothing is shown"):
+            assert_equivariant(f, x, orbit, atol=1e-3)
         relative = equivariance_error(f, x, orbit, relative=True)
         assert relative.isnan().all()
     line = torch.eye(8).view(8, 1, 1, 8)  # all samples lie on one orbit: an invariant is constant

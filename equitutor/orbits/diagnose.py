@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -61,7 +61,8 @@ def diagnose(
     says nothing about equivariance: that is a verdict of its own, and not "equivariant".
 
     The model runs in float64 (in its own precision where it or the device cannot), in the mode it
-    is in, and is left as it was. Compiled modules are seen from outside only.
+    is in, and is left as it was. What `torch.compile` made is run as it was written, so that its
+    layers are seen; scripted modules are seen from outside only.
 
     Args:
         model: the module.
@@ -88,6 +89,7 @@ def diagnose(
     ('lost', '2')
     """
     check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
+    model = getattr(model, "_orig_mod", model)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
     x = batching.move(x, device_of(model))
     tried = _spread(orbit, elements)
@@ -100,7 +102,7 @@ def diagnose(
     lend = partial(lent, model, evaluate=False, noise=perturb)
     if dtype == torch.float64:
         try:
-            with lend(dtype=dtype), uncast(device):
+            with lend(dtype=dtype), uncast(device), _uncompiled():
                 torch.manual_seed(0)
                 Watch(model).run(cast(x, dtype))
         except Exception:  # float32 constants in its code: check it as it is
@@ -109,7 +111,7 @@ def diagnose(
         stored = coarsest(*batching.tensors(x), *model.parameters())
         dtype, precision = None, "its own precision"
         tolerance = max(tolerance, 4 * rounding_of(stored))
-    with lend(dtype=dtype), uncast(device) if dtype else nullcontext():
+    with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
         torch.manual_seed(0)
         check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
@@ -122,6 +124,11 @@ def diagnose(
     )
     moved = "the parameters were moved already: take other inputs, or look at what is constant"
     return check.conclude(settings, moved if perturb else MOVE)
+
+
+def _uncompiled() -> AbstractContextManager:
+    stance = getattr(torch.compiler, "set_stance", None)  # from torch 2.6 on
+    return nullcontext() if stance is None else stance("force_eager")
 
 
 def _spread(orbit: Orbit, count: int) -> list[int]:
