@@ -40,6 +40,7 @@ from equitutor.orbits import (
     so3_haar,
 )
 from equitutor.orbits.models import lent, modules_of
+from equitutor.orbits.repairs import Anchored, Circular
 
 quick = settings(deadline=None, max_examples=25)
 HALVES = (torch.float16, torch.bfloat16)
@@ -418,6 +419,37 @@ def test_a_model_is_found_wherever_it_hides_and_left_as_it_was(way):
     assert not torch.equal(net.norm.running_mean, state["norm.running_mean"][0])
 
 
+def test_the_layers_of_compiled_modules_are_seen():
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    for wrap in (lambda net: torch.compile(net, backend="eager"),
+                 lambda net: nn.Sequential(torch.compile(net, backend="eager"))):  # fmt: skip
+        found = diagnose(wrap(small("zeros")), x, orbit)
+        assert found.verdict == "lost" and found.layer.endswith("0"), str(found)
+        assert [s.layer for s in found.suspects] == [found.layer]
+        assert diagnose(wrap(small()), x, orbit)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("make", [
+    torch.jit.script, lambda net: torch.jit.trace(net, noise(2, 1, 6, 6), check_trace=False),
+    nn.DataParallel,
+])  # fmt: skip
+def test_scripted_and_parallel_modules_are_left_as_they_were(make):
+    net = make(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 3)).train())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    evaluate(lambda x: net(x), noise(4, 1, 6, 6), torch.zeros(4).long(), shifts(6, 6))
+    assert net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_sizes_that_are_found_at_the_first_call_may_be_found_in_the_meter():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    evaluate(lambda x: net(x), noise(4, 1, 6, 6), torch.zeros(4).long(), shifts(6, 6))
+    assert net[1].weight.shape == (3, 36)
+    with pytest.raises(ValueError, match="lazy"), lent(nn.LazyLinear(3), dtype=torch.float64):
+        pass
+
+
 def test_code_without_a_model_is_searched_in_vain():
     assert modules_of(lambda x: torch.relu(x).mean()) == []
     assert modules_of(nn.functional.relu) == []
@@ -674,6 +706,8 @@ def test_a_constant_output_shows_nothing():
     for f in (zero_head(), lambda z: torch.ones(len(z), 2), lambda z: torch.ones(len(z)).long()):
         with pytest.raises(AssertionError, match=r"nothing is shown.*perturb"):
             assert_equivariant(f, x, orbit)
+        with pytest.raises(AssertionError, match="nothing is shown"):
+            assert_equivariant(f, x, orbit, atol=1e-3)
         relative = equivariance_error(f, x, orbit, relative=True)
         assert relative.isnan().all()
     line = torch.eye(8).view(8, 1, 1, 8)  # all samples lie on one orbit: an invariant is constant
@@ -858,6 +892,62 @@ def test_a_rule_that_would_divide_by_zero_is_refused_at_the_door(normalize):
         tuning = soft.SoftTuning(net, [1.0, 0.0], steps=10, normalize="init")
         with pytest.raises(ValueError, match=r"normalize .* O\(3\)"):
             tuning(0, lr=0.1)
+
+
+# Behind the first loss ------------------------------------------------------------------------
+
+
+class OwnPadding(nn.Conv2d):
+    """Pads in its own code, as many libraries do, and knows no padding_mode."""
+
+    def forward(self, x):
+        x = nn.functional.pad(x, (1, 1, 1, 1))
+        return nn.functional.conv2d(x, self.weight, self.bias, self.stride)
+
+
+def faulty():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), OwnPadding(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    ).eval()  # fmt: skip
+
+
+def test_every_faulty_layer_is_named_with_its_cause_and_its_gain():
+    net, x, orbit = faulty(), noise(3, 1, 16, 16), shifts(16, 16)
+    layers, error = list(net), diagnose(net, x, orbit).error
+    found = diagnose(net, x, orbit, repairs=True)
+    assert (found.verdict, found.layer, found.error) == ("lost", "0", error)
+    causes = {s.layer: s.cause for s in found.suspects}
+    assert causes.keys() == {"0", "2", "5", "6"}
+    for layer, words in (("0", "border"), ("2", "border"), ("6", "border"), ("2", "2nd pixel"),
+                         ("5", "2nd pixel")):  # fmt: skip
+        assert words in causes[layer]
+    assert "pixel" not in causes["0"] and "border" not in causes["5"]
+    gains = [s.gain for s in found.suspects]
+    assert gains == sorted(gains, reverse=True) and max(gains) <= 1
+    assert all(a is b for a, b in zip(layers, net, strict=True))  # nothing stays swapped
+    assert "OwnPadding" in str(found) and "circular padding" in str(found)
+
+
+def test_a_gain_is_what_the_repair_does():
+    """With all others mended, the repair of the last one takes all of the error away."""
+    x, orbit = noise(3, 1, 16, 16), shifts(16, 16)
+    mended = {"0": Circular, "2": lambda m: Anchored(Circular(m)),
+              "5": lambda m: Anchored(Circular(m)), "6": Circular}  # fmt: skip
+    for last in mended:
+        net = faulty()
+        for name, mend in mended.items():
+            if name != last:
+                net[int(name)] = mend(net[int(name)])
+        suspects = diagnose(net, x, orbit, repairs=True).suspects
+        assert [s.layer for s in suspects if s.layer in mended] == [last]
+        assert next(s.gain for s in suspects if s.layer == last) == pytest.approx(1.0)
+        net[int(last)] = mended[last](net[int(last)])
+        found = diagnose(net, x, orbit, repairs=True)
+        assert found and found.suspects == []
+        assert_equivariant(net, x, orbit)
 
 
 # At size -------------------------------------------------------------------------------------

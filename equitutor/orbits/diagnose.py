@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from equitutor.orbits.found_actions import (
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Action, Orbit, round_trip
 from equitutor.orbits.preflight import check_arguments, check_inputs
+from equitutor.orbits.repairs import measured, suspects
 from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.watching import OWN, Event, Watch
 from equitutor.runtime import coarsest, uncast, widest
@@ -44,6 +45,7 @@ def diagnose(
     elements: int = 16,
     samples: int = 4,
     perturb: float = 0.0,
+    repairs: bool = False,
 ) -> Diagnosis:
     """Returns where along its layers a model stops to transform as its input does.
 
@@ -59,7 +61,8 @@ def diagnose(
     says nothing about equivariance: that is a verdict of its own, and not "equivariant".
 
     The model runs in float64 (in its own precision where it or the device cannot), in the mode it
-    is in, and is left as it was. Compiled modules are seen from outside only.
+    is in, and is left as it was. What `torch.compile` made is run as it was written, so that its
+    layers are seen; scripted modules are seen from outside only.
 
     Args:
         model: the module.
@@ -73,6 +76,8 @@ def diagnose(
         samples: number of inputs to try, >= 1.
         perturb: size of a random change of all parameters, relative to their spread. A weight that
             starts at one everywhere can hide a fault until training has moved it: try 0.1.
+        repairs: also measure, for each of `Diagnosis.suspects`, how much of the model's error goes
+            away when this layer alone is repaired, and rank them by it.
 
     Raises ValueError, naming the argument, where one does not fit.
 
@@ -84,6 +89,7 @@ def diagnose(
     ('lost', '2')
     """
     check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
+    model = getattr(model, "_orig_mod", model)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
     x = batching.move(x, device_of(model))
     tried = _spread(orbit, elements)
@@ -96,7 +102,7 @@ def diagnose(
     lend = partial(lent, model, evaluate=False, noise=perturb)
     if dtype == torch.float64:
         try:
-            with lend(dtype=dtype), uncast(device):
+            with lend(dtype=dtype), uncast(device), _uncompiled():
                 torch.manual_seed(0)
                 Watch(model).run(cast(x, dtype))
         except Exception:  # float32 constants in its code: check it as it is
@@ -105,11 +111,12 @@ def diagnose(
         stored = coarsest(*batching.tensors(x), *model.parameters())
         dtype, precision = None, "its own precision"
         tolerance = max(tolerance, 4 * rounding_of(stored))
-    with lend(dtype=dtype), uncast(device) if dtype else nullcontext():
+    with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
         torch.manual_seed(0)
         check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
+        check.look_on(model, repairs)
     settings = (
         f"Tried {len(tried)} of {len(orbit)} elements on {count} "
         f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}"
@@ -117,6 +124,11 @@ def diagnose(
     )
     moved = "the parameters were moved already: take other inputs, or look at what is constant"
     return check.conclude(settings, moved if perturb else MOVE)
+
+
+def _uncompiled() -> AbstractContextManager:
+    stance = getattr(torch.compiler, "set_stance", None)  # from torch 2.6 on
+    return nullcontext() if stance is None else stance("force_eager")
 
 
 def _spread(orbit: Orbit, count: int) -> list[int]:
@@ -271,6 +283,16 @@ class _Check:
                 self.unseen = self.still.index(event)
                 return
 
+    def look_on(self, model: nn.Module, repairs: bool) -> None:
+        """Finds what else is wrong behind the first loss: layers of images that roll."""
+        self.suspects = []
+        rolls = self.moves.kind == "image" and not any(self.moves.turns)
+        if self.output > self.tolerance and rolls:
+            found = suspects(self.still, self.tolerance)
+            self.suspects = [suspect for _, suspect in found]
+            if repairs:
+                self.suspects = measured(model, self.x, self.orbit, self.tried, found)
+
     def _fits(self, event: Event) -> bool:
         errors = [self.errors[event.key, k] for k in range(len(event.tensors))]
         return all(min(e.values()) <= self.tolerance for e in errors)
@@ -282,7 +304,7 @@ class _Check:
 
         def done(verdict, where, layer=None, hint="", at=None):
             return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings,
-                             self.floor)  # fmt: skip
+                             self.floor, self.suspects)  # fmt: skip
 
         noisy = [k for k, r in enumerate(reports) if r.verdict == "not deterministic"]
         lost = [

@@ -18,7 +18,7 @@ from equitutor.actions.fields import transform_scalar
 from equitutor.orbits.batching import each_tensor, tensors
 from equitutor.orbits.matching import best_roll, match, permuted
 from equitutor.orbits.orbit import Orbit
-from equitutor.runtime import widest
+from equitutor.runtime import tolerance, widest, working
 
 Error = Callable[[Tensor, Tensor, int], Tensor | None]  # (T(x), T(g x), g) -> differences, or None
 
@@ -60,13 +60,16 @@ def moves(x: Any, orbit: Orbit, elements: list[int]) -> Moves:
     parts = tensors(x)
     if not parts:
         return Moves("other")
-    part = parts[0]
+    part = parts[0].to(
+        working(parts[0].dtype)
+    )  # in half precision numbers of pixels would be equal
     if part.ndim == 3 and part.shape[-1] == 3:
         unit = torch.eye(3, dtype=part.dtype, device=part.device)[None]
         act = lambda t, g: tensors(orbit.act_x(each_tensor(x, lambda _: t), g))[0]
         try:
             found = torch.stack([act(unit, g)[0].T for g in elements])
-            same = all(torch.allclose(part @ m.T, act(part, g))
+            near = tolerance(part.dtype) * part.abs().max().item()
+            same = all(torch.allclose(part @ m.T, act(part, g), atol=near)
                        for m, g in zip(found, elements, strict=True))  # fmt: skip
         except (ValueError, RuntimeError, IndexError, TypeError):
             same = False

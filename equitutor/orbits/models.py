@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -86,17 +86,21 @@ def _behind(thing: Any) -> list:
             return list(kind.__iter__(thing))
     if isinstance(thing, type | ModuleType | CodeType):
         return []
-    kinds = [kind for kind in type(thing).__mro__ if not _of_library(kind.__module__)]
-    slots = [name for kind in type(thing).__mro__ for name in _slots(kind)]
+    slots, kinds = _of_class(type(thing))
     held = [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, s, None) for s in slots)]
     for kind in kinds:  # its methods may name a module, and a class may hold one
         held += [getattr(v, "__func__", getattr(v, "fget", v)) for v in vars(kind).values()]
     return held
 
 
-def _slots(kind: type) -> list[str]:
-    slots = vars(kind).get("__slots__", ())
-    return [s for s in ([slots] if isinstance(slots, str) else slots) if not s.startswith("__")]
+@lru_cache(maxsize=1000)
+def _of_class(kind: type) -> tuple[list[str], list[type]]:
+    """Returns the slots of a class, and those of its bases and itself that no library made."""
+    slots: list[str] = []
+    for one in kind.__mro__:
+        names = vars(one).get("__slots__", ())
+        slots += [s for s in ([names] if isinstance(names, str) else names) if s[:2] != "__"]
+    return slots, [one for one in kind.__mro__ if not _of_library(one.__module__)]
 
 
 def _of_library(name: str) -> bool:
@@ -196,9 +200,9 @@ def _change(modules: list[nn.Module], dtype: torch.dtype | None, noise: float) -
     """Casts parameters and buffers to a dtype, and moves the parameters by noise."""
     draw = torch.Generator().manual_seed(0)
     parameters = {id(p): p for m in modules for p in m._parameters.values() if p is not None}
+    if any(map(is_lazy, parameters.values())):
+        raise ValueError("model must know its sizes, got lazy parameters: run it once before")
     for p in parameters.values():
-        if is_lazy(p):
-            continue
         data = p.data
         p.data = cast(data.clone(), dtype)
         if noise and p.is_floating_point():
@@ -242,7 +246,8 @@ class _Kept:
                 continue
             self.known.add(id(m))
             self.modes.append((m, m.training))
-            self.data += [(p, p.data) for p in m._parameters.values() if p is not None]
+            held = (p for p in m._parameters.values() if p is not None and not is_lazy(p))
+            self.data += [(p, p.data) for p in held]
             loose = {key: v for key, v in vars(m).items() if isinstance(v, Tensor)}
             if not isinstance(m, torch.jit.ScriptModule):  # whose entries nobody can change
                 self.entries += [(d, dict(d)) for d in (m._parameters, m._buffers)]
@@ -262,8 +267,7 @@ class _Kept:
 
     def put_back(self) -> None:
         for p, data in self.data:
-            if not is_lazy(p):
-                p.data = data
+            p.data = data
         _set_modes(self.modes)
         for now, before in self.entries:
             now.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from equitutor.orbits.repairs import Suspect
+
 SHOWN = 8  # layers at the top of a table; those around the finding are shown anyway
 
 
@@ -45,6 +47,8 @@ class Diagnosis:
         settings: elements, samples, tolerance and precision of the check, in words.
         floor: what going there and back changes in the output, in the units of `error`: the error
             of the measurement itself; None where the orbit has no `inv_x`.
+        suspects: the layers that are not equivariant by themselves, those behind the first loss
+            too: for images that roll, and where the output is off. With repairs, by their gain.
     """
 
     verdict: str
@@ -56,6 +60,7 @@ class Diagnosis:
     at: int | None = None
     settings: str = ""
     floor: float | None = None
+    suspects: list[Suspect] = field(default_factory=list, repr=False)
 
     def __bool__(self) -> bool:
         return self.verdict == "equivariant"
@@ -77,4 +82,9 @@ class Diagnosis:
             mark, side = "> "[r is not at], "input: " if r.side == "in" else ""
             lines.append(f"{mark} {r.name:{width}}  {r.kind:{kinds}}  {r.error:7.0e}  "
                          f"{side}{r.action}")  # fmt: skip
+        if self.suspects:
+            lines += ["", f"By themselves, {len(self.suspects)} layers are not equivariant:"]
+            lines += [f"  {suspect}" for suspect in self.suspects[:SHOWN]]
+            more = len(self.suspects) - SHOWN
+            lines += [f"  ... {more} more"] if more > 0 else []
         return "\n".join(lines)

@@ -31,7 +31,7 @@ class Event:
 
 
 def watched(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns the modules to watch by name; compiled code is watched from outside only.
+    """Returns the modules to watch by name; scripted code is watched from outside only.
 
     >>> list(watched(nn.Sequential(nn.Linear(2, 2))))
     ['(the model itself)', '0']

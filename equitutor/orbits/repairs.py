@@ -1,0 +1,227 @@
+"""What else is wrong: each layer by itself, its twin that is in order, and what repairing it gains.
+
+Behind the first layer that loses equivariance nothing moves as it should any more, so a layer is
+tried alone: it is given its own inputs, rolled on their own grid. Two wrappers mend any layer that
+looks at a neighborhood, whatever its class: `Circular` shows it the torus in place of a border,
+`Anchored` chooses the cells of its stride by the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equitutor.actions import roll_images
+from equitutor.methods.polyphase import PolyOrder
+from equitutor.orbits import batching
+from equitutor.orbits.orbit import Orbit
+from equitutor.orbits.scale import Scale
+from equitutor.orbits.watching import OWN, Event
+
+_REACH = 16  # pixels that a layer sees of the torus beyond each border, before its stride
+_GAIN_ELEMENTS = 4
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A layer that is not equivariant by itself.
+
+    Attributes:
+        layer, kind: its name and class.
+        cause: what it does, in words.
+        remedy: what usually helps, in one line; "" where nothing is known.
+        error: its own error on its own inputs, relative to how much its output varies.
+        gain: the share of the model's error that goes away when this layer alone is repaired, by
+            the wrappers of this module in a copy; negative where it grows. None: not measured, or
+            there is no such repair.
+    """
+
+    layer: str
+    kind: str
+    cause: str
+    remedy: str
+    error: float
+    gain: float | None = None
+
+    def __str__(self) -> str:
+        gain = (
+            "" if self.gain is None else f" Repaired alone, the error changes by {-self.gain:+.0%}."
+        )
+        remedy = f" Try: {self.remedy}." if self.remedy else ""
+        return f"{self.layer} ({self.kind}) {self.cause}.{remedy}{gain}"
+
+
+class Circular(nn.Module):
+    """A layer that sees its input as a torus: more of it around, and that cut off again.
+
+    >>> conv = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    >>> x = torch.rand(1, 1, 6, 6)
+    >>> torch.allclose(Circular(conv)(x.roll(1, 3)), Circular(conv)(x).roll(1, 3), atol=1e-6)
+    True
+    """
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Any:
+        plain = self.layer(x)
+        step = stride_of(x, plain)
+        around = [min(_REACH, side // step) * step for side in x.shape[-2:]]
+        wide = torch.cat([x[..., -around[0] :, :], x, x[..., : around[0], :]], -2)
+        wide = torch.cat([wide[..., -around[1] :], wide, wide[..., : around[1]]], -1)
+        y = self.layer(wide)  # (B, C, h + 2 a, w + 2 a), a of the cells of its own grid
+        for axis, a in zip((-2, -1), around, strict=True):
+            y = y.narrow(axis, a // step, plain.shape[axis])
+        return y
+
+
+class Anchored(nn.Module):
+    """A layer that counts the cells of its stride from an anchor that moves with the input."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(PolyOrder(stride_of(x, self.layer(x)))(x))
+
+
+def stride_of(x: Tensor, y: Tensor) -> int:
+    """Returns by how much a layer makes images coarser: 2 for 6 x 6 -> 3 x 3; at least 1.
+
+    >>> stride_of(torch.zeros(1, 1, 6, 6), torch.zeros(1, 1, 3, 3))
+    2
+    """
+    return max(1, round(x.shape[-1] / max(1, y.shape[-1])))
+
+
+def suspects(events: list[Event], tolerance: float) -> list[tuple[Event, Suspect]]:
+    """Returns the layers that are not equivariant by themselves to rolls of their own inputs.
+
+    Args:
+        events: of one run, as `Watch` records them; layers that have weights of their own or no
+            layers in them, from one batch of images (B, C, H, W) to another, are tried.
+        tolerance: largest error that counts as rounding.
+    """
+    found, seen = [], set()
+    for event in events:
+        module = event.module
+        whole = (
+            not next(module.children(), None) or next(module.parameters(False), None) is not None
+        )
+        if event.leaves or not whole or event.name in (OWN, *seen) or len(event.tensors) != 1:
+            continue
+        seen.add(event.name)
+        if any(event.name.startswith(f"{s.layer}.") for _, s in found):
+            continue  # a part of one that is named already
+        x = event.tensors[0]
+        if x.ndim != 4 or min(x.shape[-2:]) < 2:
+            continue
+        suspect = _tried(event, x, tolerance)
+        if suspect is not None:
+            found.append((event, suspect))
+    return found
+
+
+def _tried(event: Event, x: Tensor, tolerance: float) -> Suspect | None:
+    layer = event.module
+    y = _output(layer, x)
+    if y is None or y.ndim != 4:
+        return None
+    step = stride_of(x, y)
+    own = _error(layer, x, 1)
+    if own <= tolerance:
+        return None
+    whole = own if step == 1 else _error(layer, x, step)
+    border = whole > tolerance and _error(Circular(layer), x, step) <= tolerance
+    if whole > tolerance and not border:
+        cause, remedy = "treats places differently", "one weight for all places"
+        return Suspect(event.name, type(layer).__name__, cause, remedy, own)
+    causes, remedies = [], []
+    if border:
+        causes.append("shows the border of the image")
+        remedies.append("circular padding")
+    if step > 1 and _error(Circular(layer), x, 1) > tolerance:
+        causes.append(f"keeps every {step}{'nd' if step == 2 else 'th'} pixel by its place")
+        remedies.append("no stride, an anchored grid, or a low-pass filter before it")
+    causes, remedies = causes or ["treats places differently"], remedies or [""]
+    return Suspect(event.name, type(layer).__name__, " and ".join(causes), "; ".join(remedies), own)
+
+
+def _output(layer: nn.Module, x: Tensor) -> Tensor | None:
+    with torch.no_grad():
+        try:
+            parts = batching.tensors(layer(x.clone()))
+        except Exception:  # it wants more than the one tensor
+            return None
+    return parts[0] if len(parts) == 1 else None
+
+
+def _error(layer: nn.Module, x: Tensor, by: int) -> float:
+    """Returns how far a layer is off when its input rolls by so many pixels down and right."""
+    still, moved = _output(layer, x), _output(layer, roll_images(x, by, by))
+    if still is None or moved is None or still.shape != moved.shape:
+        return float("inf")
+    cells = by * still.shape[-1] / x.shape[-1]
+    wanted = [still]  # invariant
+    if cells == int(cells):
+        wanted.append(roll_images(still, int(cells), int(cells)))
+    else:  # what a good layer may do: roll by a whole cell, or not
+        wanted += [roll_images(still, a, b) for a in (0, 1) for b in (0, 1)]
+    size = Scale(still)
+    return min(size.share(moved - w) for w in wanted)
+
+
+def measured(
+    model: nn.Module, x: Any, orbit: Orbit, tried: list[int], found: list[tuple[Event, Suspect]]
+) -> list[Suspect]:
+    """Returns the suspects with the gain of repairing each alone, the largest first.
+
+    Args:
+        model: the model, in a state that may be changed for a while.
+        x, orbit, tried: inputs and elements, of which a few are used.
+        found: from `suspects`.
+    """
+    elements = tried[:_GAIN_ELEMENTS]
+    moved = batching.join([x, *(orbit.act_x(x, g) for g in elements)])
+    n = batching.count(x, "x")
+
+    def error() -> float:
+        with torch.no_grad():
+            y = batching.tensors(model(batching.each_tensor(moved, Tensor.clone)))[0]
+        still = y[:n]
+        shares = [Scale(still).share(y[(k + 1) * n : (k + 2) * n] - orbit.act_y(still, g))
+                  for k, g in enumerate(elements)]  # fmt: skip
+        return sum(shares) / len(shares)
+
+    before, ranked = error(), []
+    for event, suspect in found:
+        twin: nn.Module = Circular(event.module)
+        if "by its place" in suspect.cause:
+            twin = Anchored(twin)
+        try:
+            with _swapped(model, event.name, twin):
+                gain = 1 - error() / before if before else 0.0
+        except Exception:  # a twin does not fit there
+            gain = None
+        ranked.append(Suspect(**{**vars(suspect), "gain": gain}))
+    return sorted(ranked, key=lambda s: -float("inf") if s.gain is None else s.gain, reverse=True)
+
+
+@contextmanager
+def _swapped(model: nn.Module, name: str, twin: nn.Module) -> Iterator[None]:
+    parent = model.get_submodule(name.rpartition(".")[0])
+    key = name.rpartition(".")[2]
+    before = parent._modules[key]
+    twin.train(before.training)
+    parent._modules[key] = twin
+    try:
+        yield
+    finally:
+        parent._modules[key] = before
