@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from equitutor.methods.polyphase import PolyTwins, PolyViT, make_shift_invariant
 from equitutor.methods.polyphase.averaging import average_kernels
 
-quick = settings(deadline=None, max_examples=25)
+quick = settings(deadline=None, max_examples=20)
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
