@@ -17,7 +17,10 @@ from equitutor.training import Checkpoint
 __all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "grid"]
 
 # The studies of the book: name -> module. Any other module that defines STUDY goes by its name.
-STUDIES = {"polyphase-vit": "equitutor.studies.polyphase"}
+STUDIES = {
+    "polyphase-vit": "equitutor.studies.polyphase",
+    "pretrained-cnn": "equitutor.studies.pretrained",
+}
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.
 SIZES = ("smoke", "cpu", "gpu", "paper")

@@ -2,7 +2,8 @@
 
 `anchors` chooses the origin of a grid from the data, `layers` puts that choice in front of every
 operation that lays a fixed grid over its input, `models` stacks the layers to a ViT and a Twins,
-`measures` says how often a prediction survives a shift.
+`conversion` takes a trained convolutional network instead, `measures` says how often a prediction
+survives a shift.
 """
 
 from equitutor.methods.polyphase.anchors import (
@@ -14,6 +15,7 @@ from equitutor.methods.polyphase.anchors import (
     tie_rate,
     undo_roll,
 )
+from equitutor.methods.polyphase.conversion import make_shift_invariant
 from equitutor.methods.polyphase.layers import (
     CircularPEG,
     PolyPatchEmbed,
@@ -33,6 +35,7 @@ __all__ = [
     "WindowAttention",
     "anchor",
     "consistency",
+    "make_shift_invariant",
     "phase_scores",
     "roll_batch",
     "score_gap",
