@@ -1,5 +1,6 @@
 """Readers for pictures and what is annotated on them: boxes (VOC) and flow (Middlebury)."""
 
+import io
 import struct
 import warnings
 from pathlib import Path
@@ -35,12 +36,13 @@ def read_picture(path: Path, mode: str) -> np.ndarray:
     """
     from PIL import Image
 
-    limit = max(LARGEST[0] * Path(path).stat().st_size, LARGEST[1])
+    data = Path(path).read_bytes()  # reads from a file make room for what a header says
+    limit = max(LARGEST[0] * len(data), LARGEST[1])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # so Pillow speaks of corrupt tags
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(io.BytesIO(data)) as picture:
                 if picture.mode.startswith(("I", "F")):
                     raise FormatError(
                         f"{path} has the mode {picture.mode}, expected 8 bits a channel"
@@ -49,7 +51,7 @@ def read_picture(path: Path, mode: str) -> np.ndarray:
                 if width * height * len(mode) > limit:
                     raise FormatError(
                         f"{path} says it has {width} x {height} pixels, which is more than a file "
-                        f"of {Path(path).stat().st_size} bytes can hold"
+                        f"of {len(data)} bytes can hold"
                     )
                 return np.array(picture.convert(mode))
     except FormatError:
