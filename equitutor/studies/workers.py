@@ -101,6 +101,8 @@ class _Worker:
         with self.lock:
             self.stopped = True
             if self.process is not None:
+                self.pipe.close()  # one that waits for a call ends by itself, and cleans up
+                self.process.join(0.5)
                 self.process.kill()
                 self.process.join()
 
@@ -131,7 +133,10 @@ def _serve(pipe, device: str | None, threads: int) -> None:
 
     torch.set_num_threads(threads)
     while True:
-        fn, args = pipe.recv()
+        try:
+            fn, args = pipe.recv()
+        except EOFError:
+            return
         try:
             answer = True, fn(*args)
         except Exception as error:
