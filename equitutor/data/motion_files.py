@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import FormatError
+from .words import number
 
 _ARM_AND_LEG = ("clavicle", "upper arm", "forearm", "hand", "thigh", "shin", "foot")
 HUMAN_PARTS = (
@@ -156,7 +157,7 @@ def _read_asf(path: Path) -> tuple[dict[str, _Bone], float, float]:
                 if section not in _SECTIONS:
                     raise ValueError(f"the section {word} is not known")
             elif section == ":units":
-                units[word] = rest[0] if word == "angle" else _number(rest[0])
+                units[word] = rest[0] if word == "angle" else number(rest[0])
             elif section == ":root":
                 _read_root(bones["root"], word, rest)
             elif section == ":bonedata" and word == "begin":
@@ -199,7 +200,7 @@ def _read_root(root: _Bone, word: str, rest: list[str]) -> None:
     elif word == "axis":
         _check_order(rest)
     elif word in ("position", "orientation"):
-        if [_number(one) for one in rest] != [0, 0, 0]:
+        if [number(one) for one in rest] != [0, 0, 0]:
             raise ValueError(f"the {word} of the root is {' '.join(rest)}, expected 0 0 0")
     else:
         raise ValueError(f"the root has {word!r}, which is not known")
@@ -210,13 +211,13 @@ def _bone(entries: dict[str, list[str]]) -> _Bone:
     known = {"id", "direction", "length", "axis", "dof", "limits", "bodymass", "cofmass"}
     if unknown := set(entries) - known:
         raise ValueError(f"a bone has {sorted(unknown)[0]!r}, which is not known")
-    direction = [_number(word) for word in entries.get("direction", ["0"] * 3)]
+    direction = [number(word) for word in entries.get("direction", ["0"] * 3)]
     *axis, order = entries.get("axis", ["0", "0", "0", "XYZ"])
     _check_order([order])
     dof = tuple(one.lower() for one in entries.get("dof", ()))
     if not set(dof) <= {"rx", "ry", "rz"} or len(set(dof)) < len(dof):
         raise ValueError(f"a bone has dof {' '.join(dof)}, expected some of rx ry rz")
-    axis = [_number(word) for word in axis]
+    axis = [number(word) for word in axis]
     if len(direction) != 3 or len(axis) != 3:
         raise ValueError(f"direction and axis of a bone have {len(direction)} and {len(axis)} "
                          "numbers, expected 3")  # fmt: skip
@@ -270,8 +271,8 @@ def _read_amc(path: Path, bones: dict[str, _Bone], angle: float):
                 keyword = word.upper()
                 if keyword in (":DEGREES", ":RADIANS"):
                     angle = _ANGLES[keyword]
-                elif keyword == ":SAMPLES-PER-SECOND" and 0 < _number(rest[0]) < math.inf:
-                    rate = _number(rest[0])
+                elif keyword == ":SAMPLES-PER-SECOND" and 0 < number(rest[0]) < math.inf:
+                    rate = number(rest[0])
                 elif keyword != ":FULLY-SPECIFIED":
                     raise ValueError(f"the header has {' '.join([word, *rest])[:80]}")
             elif not rest and re.fullmatch("[0-9]{1,12}", word):
@@ -289,7 +290,7 @@ def _read_amc(path: Path, bones: dict[str, _Bone], angle: float):
                     what = "numbers before any frame" if not frames else "numbers twice"
                     raise ValueError(f"{what} for the bone {word}")
                 seen.add(word)
-                found[word].extend(map(_number, rest))
+                found[word].extend(map(number, rest))
         check_whole()
     except (IndexError, KeyError, ValueError) as error:
         raise FormatError(
@@ -311,13 +312,6 @@ def _lines(path: Path) -> Iterator[list[str]]:
             words = line.split()
             if words and not words[0].startswith("#"):
                 yield words
-
-
-def _number(word: str) -> float:
-    """Return the number; a ValueError if it is none to other readers (Python knows 1_000)."""
-    if "_" in word:
-        raise ValueError(f"could not convert string to float: {word!r}")
-    return float(word)
 
 
 def _euler(angles: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from .errors import FormatError
+from .words import number
 
 # A picture of more bytes than these, for each of its file or in all, is a header that lies: the
 # pixels of a drawing in two colors are 200 times its PNG.
@@ -171,9 +172,7 @@ def _object(item: ElementTree.Element, classes: tuple[str, ...], path: Path):
 def _number(element: ElementTree.Element, tag: str, path: Path) -> float:
     text = element.findtext(tag)
     try:
-        if "_" in text:
-            raise ValueError
-        return float(text)
+        return number(text)
     except (TypeError, ValueError):
         where = tag if "/" in tag else f"{element.tag}/{tag}"
         raise FormatError(f"{path} has {text!r} as {where}, expected a number") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import FormatError
+from .words import number, whole
 
 _OFF = re.compile(r"(?P<texture>ST)?(?P<color>C)?(?P<normal>N)?(?P<other>4?n?)OFF")
 _PCD_ENTRIES = {"VERSION", "FIELDS", "COLUMNS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT",
@@ -65,46 +66,37 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raise FormatError(f"{path} is a binary OFF file, expected one written as text")
         extra = 3 * bool(head["normal"]) + 2 * bool(head["texture"])
         widths = (6 + extra, 7 + extra) if head["color"] else (3 + extra,)  # colors have 3 or 4
-        vertices, triangles, found = array("d"), array("q"), 0
+        wrong = f"{path} has a line that is not the numbers it should be"
         try:
             n_vertices, n_faces = _counts(counts or next(lines, ""))
-            for found, line in enumerate(lines, 1):
-                if found <= n_vertices:
+        except ValueError as error:
+            raise FormatError(f"{wrong}: {error}") from error
+        vertices, triangles, found, odd = array("d"), array("q"), 0, None
+        for found, line in enumerate(lines, 1):
+            try:
+                if odd is None and found <= n_vertices:
                     vertices.extend(_vertex(line, widths))
-                elif found <= n_vertices + n_faces:
+                elif odd is None and found <= n_vertices + n_faces:
                     for corners in _triangles(line, n_vertices):
                         triangles.extend(corners)
-        except ValueError as error:
-            raise FormatError(
-                f"{path} has a line that is not the numbers it should be: {error}"
-            ) from error
+            except ValueError as error:
+                odd = error  # said below: if counts are wrong, all lines are counted first
     if found != n_vertices + n_faces:
         raise FormatError(
             f"{path} has {found} lines after the counts, expected "
             f"{n_vertices} vertices and {n_faces} faces"
         )
+    if odd is not None:
+        raise FormatError(f"{wrong}: {odd}") from odd
     return (
         np.frombuffer(vertices, np.float64).reshape(-1, 3),
         np.frombuffer(triangles, np.int64).reshape(-1, 3),
     )
 
 
-def _number(word: str) -> float:
-    """Return the number; a ValueError if it is none to other readers (Python knows 1_000)."""
-    if "_" in word:
-        raise ValueError(f"could not convert string to float: {word!r}")
-    return float(word)
-
-
-def _whole(word: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", word, re.ASCII):
-        raise ValueError(f"{word[:40]!r} is no whole number of up to 18 digits")
-    return int(word)
-
-
 def _counts(line: str) -> tuple[int, int]:
     """Return the numbers of vertices and faces; that of edges is not used by anybody."""
-    counts = [_whole(word) for word in line.split()]
+    counts = [whole(word) for word in line.split()]
     if len(counts) not in (2, 3) or min(counts) < 0:
         raise ValueError(f"{line[:40]!r} are no counts of vertices, faces and edges")
     return counts[0], counts[1]
@@ -112,7 +104,7 @@ def _counts(line: str) -> tuple[int, int]:
 
 def _vertex(line: str, widths: tuple[int, ...]) -> list[float]:
     """Return the point of a line, whose color, normal and texture are left out."""
-    numbers = [_number(word) for word in line.split()]
+    numbers = [number(word) for word in line.split()]
     if len(numbers) not in widths:
         wanted = " or ".join(map(str, widths))
         raise ValueError(f"it has {len(numbers)} coordinates a vertex, expected {wanted}")
@@ -124,16 +116,16 @@ def _vertex(line: str, widths: tuple[int, ...]) -> list[float]:
 def _triangles(line: str, n_vertices: int) -> Iterator[tuple[int, int, int]]:
     """Yield the triangles of a face: a count of corners, their vertices, perhaps a color."""
     count, *rest = line.split()
-    n = _whole(count)
+    n = whole(count)
     if n < 3:
         raise ValueError(f"it has a face of {n} corners, expected at least 3")
     if n > len(rest):
         raise ValueError(f"it has a face of fewer corners than it says: {line[:60]}")
     if len(rest) - n not in (0, 1, 3, 4):
         raise ValueError(f"{len(rest) - n} numbers after the corners of a face are no color")
-    corners = [_whole(word) for word in rest[:n]]
+    corners = [whole(word) for word in rest[:n]]
     for word in rest[n:]:
-        _number(word)
+        number(word)
     for wrong in (min(corners), max(corners)):
         if not 0 <= wrong < n_vertices:
             raise ValueError(
@@ -232,9 +224,9 @@ def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], li
     """Return the fields, the count of numbers in each, and the number of points."""
     fields = header["FIELDS"]
 
-    def whole(entry: str, least: int, n: int) -> list[int]:
+    def numbers_of(entry: str, least: int, n: int) -> list[int]:
         try:
-            numbers = [_whole(word) for word in header[entry]]
+            numbers = [whole(word) for word in header[entry]]
         except ValueError as error:
             raise FormatError(f"{path} has no whole numbers as {entry}: {error}") from error
         if len(numbers) != n or min(numbers) < least:
@@ -243,14 +235,14 @@ def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], li
             )
         return numbers
 
-    counts = whole("COUNT", 1, len(fields)) if "COUNT" in header else [1] * len(fields)
+    counts = numbers_of("COUNT", 1, len(fields)) if "COUNT" in header else [1] * len(fields)
     for axis in "xyz":
         if fields.count(axis) > 1 or counts[fields.index(axis)] != 1:
             raise FormatError(
                 f"{path} has COUNT {' '.join(map(str, counts))} for the fields {' '.join(fields)}: "
                 f"expected one number {axis} for each point"
             )
-    sizes = {entry: whole(entry, 0, 1)[0] for entry in ("WIDTH", "HEIGHT", "POINTS")
+    sizes = {entry: numbers_of(entry, 0, 1)[0] for entry in ("WIDTH", "HEIGHT", "POINTS")
              if entry in header}  # fmt: skip
     points = sizes.get("POINTS", sizes.get("WIDTH", 0) * sizes.get("HEIGHT", 1))
     if not {"POINTS", "WIDTH"} & set(sizes):
@@ -261,7 +253,7 @@ def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], li
         )
     viewpoint = header.get("VIEWPOINT", ["0", "0", "0", "1", "0", "0", "0"])
     try:
-        still = [_number(word) for word in viewpoint] == [0, 0, 0, 1, 0, 0, 0]
+        still = [number(word) for word in viewpoint] == [0, 0, 0, 1, 0, 0, 0]
     except ValueError:
         still = False
     if not still:
@@ -299,7 +291,7 @@ def _pcd_text(path: Path, stream: io.BufferedReader, fields, counts, points: int
             continue
         lines += 1
         try:
-            row = [_number(word) for word in words]
+            row = [number(word) for word in words]
             if len(row) != width:
                 raise ValueError(f"it has {len(row)}")
         except ValueError as error:
