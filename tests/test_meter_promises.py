@@ -931,6 +931,19 @@ def test_every_faulty_layer_is_named_with_its_cause_and_its_gain():
     assert "OwnPadding" in str(found) and "circular padding" in str(found)
 
 
+def test_a_layer_has_to_follow_the_orbit_and_no_more():
+    """A stride of two is in order under shifts by two; so is one of four behind it, under four."""
+    x = noise(3, 1, 16, 16)
+    for step, wanted in ((4, {"3"}), (2, {"2", "3"}), (1, {"0", "2", "3"})):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 2, stride=2), nn.ReLU(), nn.Conv2d(4, 4, 2, stride=2),
+            nn.Conv2d(4, 4, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        )  # fmt: skip
+        found = diagnose(net, x, shifts(16, 16, step=step))
+        assert {s.layer for s in found.suspects} == wanted
+
+
 def test_a_gain_is_what_the_repair_does():
     """With all others mended, the repair of the last one takes all of the error away."""
     x, orbit = noise(3, 1, 16, 16), shifts(16, 16)

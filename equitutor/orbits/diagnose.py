@@ -288,7 +288,7 @@ class _Check:
         self.suspects = []
         rolls = self.moves.kind == "image" and not any(self.moves.turns)
         if self.output > self.tolerance and rolls:
-            found = suspects(self.still, self.tolerance)
+            found = suspects(self.still, self.moves.size, self.moves.rolls, self.tolerance)
             self.suspects = [suspect for _, suspect in found]
             if repairs:
                 self.suspects = measured(model, self.x, self.orbit, self.tried, found)
