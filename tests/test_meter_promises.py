@@ -7,7 +7,7 @@ that once broke it, and each check has a twin that fails.
 import dataclasses
 import math
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -383,7 +383,8 @@ WAYS = {
     "weak reference": lambda net: (lambda ref: lambda x: ref()(x))(weakref.ref(net)),
     "decorator": decorated,
     "loose list": Loose,
-    "wrapped": lambda net: nn.Sequential(nn.DataParallel(net)) if False else nn.Sequential(net),
+    "wrapped": lambda net: nn.Sequential(nn.DataParallel(net)),
+    "mapping": lambda net: (lambda nets: lambda x: nets["one"](x))(UserDict(one=net)),
     "compiled": lambda net: torch.compile(net, backend="eager"),
     "compiled lambda": lambda net: torch.compile(lambda x: net(x), backend="eager"),
     "functional": lambda net: partial(torch.func.functional_call, net, {}),
@@ -699,6 +700,17 @@ def test_silence_is_a_verdict_of_its_own(make, samples):
     assert found.verdict == "lost" and not found
     twin = Gated("circular")  # nothing is hidden: the branch is in order
     assert diagnose(twin, x, orbit) and diagnose(twin, x, orbit, perturb=0.1)
+
+
+@pytest.mark.parametrize("gate", [1e-3, 1e-6, 1e-7, 1e-8])
+def test_a_gate_that_starts_small_does_not_buy_a_verdict(gate):
+    torch.manual_seed(0)
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    for padding in ("zeros", "circular"):
+        net = Gated(padding)
+        nn.init.constant_(net.gate, gate)
+        assert bool(diagnose(net, x, orbit)) == (padding == "circular")
+        assert net.gate.item() == pytest.approx(gate)
 
 
 def test_a_constant_output_shows_nothing():
