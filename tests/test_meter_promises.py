@@ -7,7 +7,7 @@ that once broke it, and each check has a twin that fails.
 import dataclasses
 import math
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -383,7 +383,8 @@ WAYS = {
     "weak reference": lambda net: (lambda ref: lambda x: ref()(x))(weakref.ref(net)),
     "decorator": decorated,
     "loose list": Loose,
-    "wrapped": lambda net: nn.Sequential(nn.DataParallel(net)) if False else nn.Sequential(net),
+    "wrapped": lambda net: nn.Sequential(nn.DataParallel(net)),
+    "mapping": lambda net: (lambda nets: lambda x: nets["one"](x))(UserDict(one=net)),
     "compiled": lambda net: torch.compile(net, backend="eager"),
     "compiled lambda": lambda net: torch.compile(lambda x: net(x), backend="eager"),
     "functional": lambda net: partial(torch.func.functional_call, net, {}),
@@ -701,6 +702,17 @@ def test_silence_is_a_verdict_of_its_own(make, samples):
     assert diagnose(twin, x, orbit) and diagnose(twin, x, orbit, perturb=0.1)
 
 
+@pytest.mark.parametrize("gate", [1e-3, 1e-6, 1e-7, 1e-8])
+def test_a_gate_that_starts_small_does_not_buy_a_verdict(gate):
+    torch.manual_seed(0)
+    x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
+    for padding in ("zeros", "circular"):
+        net = Gated(padding)
+        nn.init.constant_(net.gate, gate)
+        assert bool(diagnose(net, x, orbit)) == (padding == "circular")
+        assert net.gate.item() == pytest.approx(gate)
+
+
 def test_a_constant_output_shows_nothing():
     x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
     for f in (zero_head(), lambda z: torch.ones(len(z), 2), lambda z: torch.ones(len(z)).long()):
@@ -929,6 +941,19 @@ def test_every_faulty_layer_is_named_with_its_cause_and_its_gain():
     assert gains == sorted(gains, reverse=True) and max(gains) <= 1
     assert all(a is b for a, b in zip(layers, net, strict=True))  # nothing stays swapped
     assert "OwnPadding" in str(found) and "circular padding" in str(found)
+
+
+def test_a_layer_has_to_follow_the_orbit_and_no_more():
+    """A stride of two is in order under shifts by two; so is one of four behind it, under four."""
+    x = noise(3, 1, 16, 16)
+    for step, wanted in ((4, {"3"}), (2, {"2", "3"}), (1, {"0", "2", "3"})):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 2, stride=2), nn.ReLU(), nn.Conv2d(4, 4, 2, stride=2),
+            nn.Conv2d(4, 4, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        )  # fmt: skip
+        found = diagnose(net, x, shifts(16, 16, step=step))
+        assert {s.layer for s in found.suspects} == wanted
 
 
 def test_a_gain_is_what_the_repair_does():

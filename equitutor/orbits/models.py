@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -79,8 +79,8 @@ def _behind(thing: Any) -> list:
         return [*cells, *more, *vars(thing).values(), *_globals(thing)]
     if isinstance(thing, weakref.ref):
         return [thing()]
-    if isinstance(thing, Mapping):
-        return list(thing.values() if isinstance(thing, dict) else getattr(thing, "__dict__", ()))
+    if isinstance(thing, dict):
+        return list(thing.values())
     for kind in (list, tuple, set, frozenset):
         if isinstance(thing, kind):
             return list(kind.__iter__(thing))

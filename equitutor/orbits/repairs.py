@@ -8,7 +8,8 @@ looks at a neighborhood, whatever its class: `Circular` shows it the torus in pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,15 +102,22 @@ def stride_of(x: Tensor, y: Tensor) -> int:
     return max(1, round(x.shape[-1] / max(1, y.shape[-1])))
 
 
-def suspects(events: list[Event], tolerance: float) -> list[tuple[Event, Suspect]]:
+def suspects(
+    events: list[Event], size: tuple[int, int], rolls: Sequence[tuple[int, int]], tolerance: float
+) -> list[tuple[Event, Suspect]]:
     """Returns the layers that are not equivariant by themselves to rolls of their own inputs.
+
+    A layer is to follow the rolls of the orbit, in the pixels of its own grid; where these are
+    parts of one of them, whole ones.
 
     Args:
         events: of one run, as `Watch` records them; layers that have weights of their own or no
             layers in them, from one batch of images (B, C, H, W) to another, are tried.
+        size, rolls: of the model's input, and what the orbit does to it, pixels.
         tolerance: largest error that counts as rounding.
     """
     found, seen = [], set()
+    unit = math.gcd(*size, *(by for roll in rolls for by in roll))
     for event in events:
         module = event.module
         whole = (
@@ -123,23 +131,23 @@ def suspects(events: list[Event], tolerance: float) -> list[tuple[Event, Suspect
         x = event.tensors[0]
         if x.ndim != 4 or min(x.shape[-2:]) < 2:
             continue
-        suspect = _tried(event, x, tolerance)
+        suspect = _tried(event, x, max(1, round(unit * x.shape[-1] / size[1])), tolerance)
         if suspect is not None:
             found.append((event, suspect))
     return found
 
 
-def _tried(event: Event, x: Tensor, tolerance: float) -> Suspect | None:
+def _tried(event: Event, x: Tensor, by: int, tolerance: float) -> Suspect | None:
     layer = event.module
     y = _output(layer, x)
     if y is None or y.ndim != 4:
         return None
     step = stride_of(x, y)
-    own = _error(layer, x, 1)
+    own, cells = _error(layer, x, by), math.lcm(step, by)
     if own <= tolerance:
         return None
-    whole = own if step == 1 else _error(layer, x, step)
-    border = whole > tolerance and _error(Circular(layer), x, step) <= tolerance
+    whole = own if cells == by else _error(layer, x, cells)
+    border = whole > tolerance and _error(Circular(layer), x, cells) <= tolerance
     if whole > tolerance and not border:
         cause, remedy = "treats places differently", "one weight for all places"
         return Suspect(event.name, type(layer).__name__, cause, remedy, own)
@@ -147,7 +155,7 @@ def _tried(event: Event, x: Tensor, tolerance: float) -> Suspect | None:
     if border:
         causes.append("shows the border of the image")
         remedies.append("circular padding")
-    if step > 1 and _error(Circular(layer), x, 1) > tolerance:
+    if cells > by and _error(Circular(layer), x, by) > tolerance:
         causes.append(f"keeps every {step}{'nd' if step == 2 else 'th'} pixel by its place")
         remedies.append("no stride, an anchored grid, or a low-pass filter before it")
     causes, remedies = causes or ["treats places differently"], remedies or [""]
