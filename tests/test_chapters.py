@@ -133,6 +133,7 @@ def packed(tiny, monkeypatch):
     chapters.write_text(root / "equitutor/__init__.py", "")
     chapters.write_text(root / "equitutor/pack/__init__.py", "from .f import f\nfrom .g import g\n")
     monkeypatch.setattr(code, "_HOME", root)
+    monkeypatch.setattr(executed.equitutor, "__file__", str(root / "equitutor/__init__.py"))
     notebook(tiny / "book/tiny.ipynb", PROGRAM, ("markdown", "text"))
 
     def key():

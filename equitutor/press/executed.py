@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from equitutor.studies.code import code_of, code_of_text
 from equitutor.studies.study import STUDIES, find
 
 PROFILE = "fast"
+_TIMED = re.compile(r"^%%?time\b\s*", re.MULTILINE)  # code behind it is code, not a text
 CELL_TIMEOUT = 900  # seconds; only a cell that hangs ever meets it
 
 
@@ -53,7 +55,7 @@ def cache_key(root: Path, notebook: Path) -> str:
     """
     cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
     plain = TransformerManager().transform_cell  # magics become calls
-    text = "\n".join(plain(cell.source) for cell in cells)
+    text = "\n".join(plain(_TIMED.sub("", cell.source)) for cell in cells)
     tags = [sorted({"raises-exception"} & set(c.metadata.get("tags", ()))) for c in cells]
     code = code_of_text(text)
     if "equitutor.studies.records" in code:  # what is stale depends on the code of all studies

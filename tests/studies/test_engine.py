@@ -21,7 +21,7 @@ from equitutor.studies.study import find
 FIT_STEPS = 500  # of size "cpu"
 
 
-def until(ready, seconds=120):
+def until(ready, seconds=900):
     """Waits until something is so."""
     end = time.monotonic() + seconds
     while not ready():
@@ -236,7 +236,7 @@ def test_workers_end_with_their_killed_driver_and_the_next_one_goes_on(lab, unbr
     assert len(children) >= 2
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive
     assert list(lab.checkpoints.glob("*.pt"))
     lab.run("cpu")
@@ -258,11 +258,11 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_worker(lab, whom, tmp_path)
         os.killpg(process.pid, signal.SIGINT)
     else:
         os.kill(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "the same command goes on" in told
     assert "Traceback" not in told
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive
     before = {canonical(r["config"]) for r in lab.records()}
     assert 1 <= len(before) < 4
