@@ -135,16 +135,19 @@ def claims(root: Path) -> str:
         root: folder of the book.
     """
     from equitutor.ledger import claims_markdown
-    from equitutor.studies import STUDIES
+    from equitutor.studies import STUDIES, find
     from equitutor.studies import pages as study_pages
 
+    behind: dict[str, list[str]] = {}
+    for study in STUDIES:
+        behind.setdefault(find(study)[0].lesson or study, []).append(study)
     parts = []
     for page in pages(root):
         if page.suffix != ".ipynb":
             continue
         name = page_name(root, page)
-        if name in STUDIES:
-            body = study_pages.claims_markdown(name)
+        if name in behind:
+            body = "\n\n".join(map(study_pages.claims_markdown, behind[name]))
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
         else:
             body = claims_markdown(name)

@@ -57,16 +57,17 @@ def cache_key(root: Path, notebook: Path) -> str:
     plain = TransformerManager().transform_cell  # magics become calls
     text = "\n".join(plain(_TIMED.sub("", cell.source)) for cell in cells)
     tags = [sorted({"raises-exception"} & set(c.metadata.get("tags", ()))) for c in cells]
-    code = code_of_text(text)
+    code, files = code_of_text(text), []
     if "equitutor.studies.records" in code:  # what is stale depends on the code of all studies
         for name in STUDIES:
             study, module = find(name)
             code[name] = code_of(module, study.run.__name__)
+        files += sorted((root / "book/results").glob("*.jsonl"))
     versions = [PROFILE, sys.version.split()[0], importlib.metadata.version("torch")]
     digest = hashlib.sha256(repr((versions, tags, sorted(code.items()))).encode())
     folders = {Path(equitutor.__file__).parents[1].joinpath(*n.split(".")).parent for n in code
                if n.startswith("equitutor.")}  # fmt: skip
-    files = [f for folder in sorted(folders) for f in _data_files(folder)]
+    files += [f for folder in sorted(folders) for f in _data_files(folder)]
     files += [root / "constraints.txt"]
     files += sorted((root / "book/results").glob(f"{notebook.stem}.js*"))  # json, jsonl; no lock
     files += sorted((root / "book/checkpoints").glob(f"{notebook.stem}*"))

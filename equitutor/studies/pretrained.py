@@ -302,4 +302,5 @@ STUDY = Study(
     },
     units={"kept": "%", "confidence": "%", "consistency": "%", "logit_change": ""},
     claims=CLAIMS,
+    lesson="polyphase-vit",
 )

@@ -111,6 +111,7 @@ class Study:
             in place of configurations says what that size is and why nobody runs it here.
         units: metric -> unit, "" for a pure number; every metric that `run` returns.
         claims: what is claimed.
+        lesson: name of the lesson that it stands behind; default its own name.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Study:
     sizes: Mapping[str, Sequence[Config] | str] = field(repr=False)
     units: Mapping[str, str] = field(repr=False)
     claims: Sequence[Claim] = field(default=(), repr=False)
+    lesson: str = ""
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
