@@ -197,7 +197,9 @@ def _check_config(config: Config, taken: set[str]) -> None:
     """Raises ValueError where a configuration would not come back from a record as it went in."""
     for key, value in config.items():
         if not isinstance(key, str) or key in taken:
-            raise ValueError(f"configurations must use other names than {sorted(taken)}, not {key!r}")
+            raise ValueError(
+                f"configurations must use other names than {sorted(taken)}, not {key!r}"
+            )
         finite = not isinstance(value, float) or math.isfinite(value)
         if not isinstance(value, str | int | float | None) or not finite:
             raise ValueError(

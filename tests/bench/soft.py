@@ -20,8 +20,7 @@ from equitutor.methods.soft import (
     hom_projector,
 )
 from equitutor.methods.soft.projectors import clear_cache
-from equitutor.training import fit_stacked
-from equitutor.training import Batches, fit
+from equitutor.training import Batches, fit, fit_stacked
 
 SIZES = [(Rep(2, 2), Rep(2, 2)), (Rep(4, 4), Rep(4, 4)), (Rep(6, 4, 1), Rep(6, 4, 1))]
 GROUPS = [O(3), embed_O2((0, 1)), embed_O2((1, 2)), embed_O2((0, 2))]
