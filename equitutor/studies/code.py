@@ -236,11 +236,21 @@ def _parsed(path: Path, mtime_ns: int) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _bound(node: ast.stmt) -> set[str]:
-    """Returns the names that a top-level statement defines, other than by an import."""
-    inner = list(ast.walk(node))
-    stored = {n.id for n in inner if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return stored | {n.name for n in inner if isinstance(n, _DEFINITIONS)}
+def _bound(node: ast.AST) -> set[str]:
+    """Returns the names that a top-level statement defines, other than by an import.
+
+    Names inside of functions, lambdas and comprehensions are their own.
+    """
+    if isinstance(node, _DEFINITIONS):
+        return {node.name}
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Store) else set()
+    own = isinstance(
+        node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+    )
+    if own:  # but for `:=`, which binds outside of a comprehension
+        return {n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr)}
+    return {name for child in ast.iter_child_nodes(node) for name in _bound(child)}
 
 
 def _names(node: ast.stmt) -> set[str]:

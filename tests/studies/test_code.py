@@ -50,7 +50,7 @@ def unused():
 
 
 SEEDS = [0, 1]
-CLAIMS = ["text"]
+CLAIMS = ["text"] + [lambda checkpoint: config for config in SEEDS]
 STUDY = (run, SEEDS, CLAIMS)
 if __name__ == "__main__":
     unused()
@@ -144,7 +144,7 @@ AGES_NOT = {
     "a function that nothing reaches": ("wheels.py", "car(): return 2", "car(): return 3"),
     "another attribute": ("parts.py", "nail(): return 2", "nail(): return 3"),
     "the grid": ("study.py", "SEEDS = [0, 1]", "SEEDS = [0, 1, 2]"),
-    "a claim": ("study.py", '["text"]', '["other text"]'),
+    "a claim": ("study.py", '["text"] +', '["other text"] +'),
     "a constant that nobody uses": ("study.py", "UNUSED = 3.0", "UNUSED = 4.0"),
     "an entry of what nobody uses": ("study.py", 'OTHERS["c"] = 3', 'OTHERS["c"] = 4'),
     "what a program of its own does": ("study.py", "    unused()\n", "    print()\n"),
