@@ -71,6 +71,9 @@ def run(
         ValueError: no such study or size, or `only` fits nothing.
         AlteredRecord: the results file holds a line that no run wrote.
         OSError: the folder of results or of checkpoints cannot be written.
+
+    >>> run("polyphase-vit", only={"network": ["plain"]}).failed  # doctest: +SKIP
+    []
     """
     declared, module = find(study)
     configs = declared.configs(size, only)
@@ -132,6 +135,10 @@ def execute(
     Raises:
         RuntimeError: this worker has other code than the caller.
         ValueError: the run returned other metrics than the study declares.
+
+    >>> study, module = find("polyphase-vit")
+    >>> config = study.configs("smoke")[0]
+    >>> execute("polyphase-vit", "smoke", config, code_of(module), ".", 60)  # doctest: +SKIP
     """
     from equitutor.data.reads import watch
     from equitutor.fingerprint import fingerprint
@@ -172,6 +179,10 @@ def pool(workers: int | None = None) -> Executor:
     Each worker has its device and its share of the cores, does not mind Ctrl-C, and ends when
     this process ends, however that happens. One that is lost is replaced, and its run starts
     again; a run that loses its worker again and again fails.
+
+    >>> with pool(2) as workers:
+    ...     [workers.submit(pow, 2, n).result() for n in (3, 4)]
+    [8, 16]
     """
     import torch
 
@@ -198,6 +209,9 @@ def cluster(address: str) -> Iterator[Executor]:
 
     Raises:
         OSError: no scheduler answers. ModuleNotFoundError: `distributed` is not installed.
+
+    >>> with cluster("tcp://10.0.0.1:8786") as executor:  # doctest: +SKIP
+    ...     run("polyphase-vit", "gpu", executor=executor)
     """
     from distributed import Client
 

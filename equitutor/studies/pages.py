@@ -28,6 +28,9 @@ def origin(study: str, runs, size: str) -> str:
         study: name of the study.
         runs: table of its records, as `load` returns it.
         size: name of a size.
+
+    >>> origin("polyphase-vit", records.load("polyphase-vit", results="nowhere"), "cpu")
+    'Size `cpu`: none of 48 runs is recorded.'
     """
     mine = runs[runs["size"] == size]
     planned = find(study)[0].planned(size)

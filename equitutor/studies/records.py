@@ -32,6 +32,10 @@ def seal(record: dict[str, Any]) -> dict[str, Any]:
     """Returns the record with its `id`: a SHA-256 over all the rest.
 
     Raises ValueError where a field is missing or is none of `FIELDS`.
+
+    >>> record = seal(dict.fromkeys(FIELDS))
+    >>> sorted(record)[:3], len(record["id"])
+    (['code', 'config', 'data'], 64)
     """
     if set(record) != set(FIELDS):
         raise ValueError(f"a record must have the fields {FIELDS}, got {tuple(record)}")
@@ -61,6 +65,9 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises AlteredRecord, with the number of the line, where one is cut, edited, no record, of
     another study than the file is named after, or of a run that another line records already.
+
+    >>> list(read("no-such-file.jsonl"))
+    []
     """
     path = Path(path)
     if not path.exists():
@@ -104,6 +111,14 @@ def append(path: str | Path, record: dict[str, Any]) -> None:
 
     Raises:
         AlteredRecord: the file holds a line that no run wrote. It is left as it is.
+
+    >>> import tempfile
+    >>> record = seal(dict.fromkeys(FIELDS) | {"study": "toy", "size": "smoke", "config": {}})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     append(place("toy", folder), record)
+    ...     append(place("toy", folder), record)
+    ...     len(list(read(place("toy", folder))))
+    1
     """
     from filelock import FileLock
 
@@ -140,6 +155,10 @@ def planned(study: Study, record: dict[str, Any]) -> bool:
 
     Args:
         study: the study. record: a record of it, as `read` yields it.
+
+    >>> study, _ = find("polyphase-vit")
+    >>> planned(study, {"size": "cpu", "config": {"network": "plain"}})
+    False
     """
     return canonical(record["config"]) in study.texts.get(record["size"], ())
 
@@ -152,6 +171,9 @@ def stale(record: dict[str, Any], code: dict[str, str]) -> list[str]:
         code: what `code_of` gives for its study today.
 
     Data whose checksum cannot be known without reading them do not count.
+
+    >>> stale({"code": {"a": "1", "b": "2"}, "data": {}}, {"a": "1", "b": "3"})
+    ['b']
     """
     modules = [name for name, digest in record["code"].items() if code.get(name) != digest]
     today = {name: checksum(name) for name in record["data"]}
@@ -176,8 +198,8 @@ def load(study: str, size: str | None = None, results: str | Path | None = None)
     Raises:
         AlteredRecord: a line was changed after the run; the message says which.
 
-    >>> sorted(load("polyphase-vit", size="smoke", results="nowhere").columns)[:3]
-    ['date', 'device', 'id']
+    >>> list(load("polyphase-vit", results="nowhere").columns)[:3]
+    ['size', 'seconds', 'peak_mb']
     """
     import pandas as pd
 

@@ -168,6 +168,11 @@ def verdicts(study: Study, runs, size: str) -> list[Verdict]:
         size: the size to judge by; a verdict never mixes sizes.
 
     A claim whose runs are missing is "not tested".
+
+    >>> from equitutor.studies import find, load
+    >>> study, _ = find("polyphase-vit")
+    >>> {v.verdict for v in verdicts(study, load("polyphase-vit", results="nowhere"), "cpu")}
+    {'not tested'}
     """
     mine = runs[runs["size"] == size]
     found = []
