@@ -369,6 +369,12 @@ def test_pcd_sizes_are_obeyed_or_refused(folder, way, change, message):
 
 
 def test_pcd_of_huge_counts(folder):
+    for way in WAYS[1:]:  # a field of more numbers than a NumPy record can have, and no points
+        big = [("COUNT 1 1 3 1 7 1", f"COUNT 1 1 3 1 {10**15} 1")]
+        with pytest.raises(FormatError, match="bytes"):
+            read_pcd(write(folder, pcd(table(MIXED), way, big)))
+        none = read_pcd(write(folder, pcd(table(MIXED, 0), way, big)))
+        assert none.shape == (0, 3)
     for way in WAYS:
         change = [("WIDTH 5", f"WIDTH {10**15}"), ("POINTS 5", f"POINTS {10**15}")]
         with pytest.raises(FormatError, match=f"{10**15}|{12 * 10**15}"):

@@ -274,6 +274,8 @@ def test_headers_are_obeyed(tmp_path, other):
         (dict(change=[("dof rx", "dof l")]), "dof l, expected"),
         (dict(change=[("dof rx", "dof rx rx")]), "dof rx rx, expected"),
         (dict(change=[("dof rx", "dof rx\nstiffness 3")]), "a bone has 'stiffness'"),
+        (dict(change=[("dof rx\nend", "dof rx\nend\nend")]), "'end' stands outside of begin"),
+        (dict(change=[(":bonedata", ":bonedata\ndof rx")]), "'dof' stands outside of begin"),
         (dict(change=[("name head", "name thorax")]), "has the bone thorax twice"),
         (dict(change=[("name head\ndirection 0 -1 0", "name head")]), "direction of the bone head"),
         (dict(change=[("name head\ndirection 0 -1 0", "name head\ndirection 0 -1")]), "2 and 3"),

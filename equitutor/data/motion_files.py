@@ -162,6 +162,8 @@ def _read_asf(path: Path) -> tuple[dict[str, _Bone], float, float]:
                 _read_root(bones["root"], word, rest)
             elif section == ":bonedata" and word == "begin":
                 entries = {}
+            elif section == ":bonedata" and entries is None:
+                raise ValueError(f"{word!r} stands outside of begin and end")
             elif section == ":bonedata" and word == "end":
                 bone = entries.pop("name")[0]
                 if bone in bones:

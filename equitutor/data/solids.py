@@ -168,24 +168,27 @@ def read_pcd(path: Path) -> np.ndarray:
         if header["DATA"] == ["ascii"]:
             return _pcd_text(path, stream, fields, counts, points)
         types = _pcd_types(path, header, fields)
-        record = np.dtype([(f"{i} {name}", kind, (count,))
-                           for i, (name, kind, count) in
-                           enumerate(zip(fields, types, counts, strict=True))])  # fmt: skip
         body = stream.read()
+    # Of a field, the bytes of one point, and those of the fields before it; in Python's numbers.
+    sizes = [np.dtype(kind).itemsize * count for kind, count in zip(types, counts, strict=True)]
+    places = {axis: fields.index(axis) for axis in "xyz"}
+    starts = {axis: sum(sizes[:place]) for axis, place in places.items()}
     if header["DATA"] == ["binary"]:
-        if len(body) != points * record.itemsize:
+        if len(body) != points * sum(sizes):
             raise FormatError(
-                f"{path} holds {len(body)} bytes of points, but {points} points of "
-                f"{record.itemsize} bytes are {points * record.itemsize}"
+                f"{path} holds {len(body)} bytes of points, but {points} points of {sum(sizes)} "
+                f"bytes are {points * sum(sizes)}"
             )
-        table = np.frombuffer(body, record)
-        columns = [table[f"{fields.index(axis)} {axis}"][:, 0] for axis in "xyz"]
+        step, ahead = sum(sizes), starts  # one point stands behind another
     else:
-        body = _pcd_unpacked(path, body, points * record.itemsize)
-        columns = []  # here a field stands behind another, each with the numbers of all points
-        for axis in "xyz":
-            kind, start = record.fields[f"{fields.index(axis)} {axis}"]
-            columns.append(np.frombuffer(body, kind.base, points, start * points))
+        body = _pcd_unpacked(path, body, points * sum(sizes))
+        step, ahead = None, {axis: start * points for axis, start in starts.items()}  # one field
+    if not points:
+        return np.empty((0, 3))
+    columns = [
+        np.ndarray(points, types[place], body, ahead[axis], step and (step,))
+        for axis, place in places.items()
+    ]
     seen = np.logical_and.reduce([np.isfinite(column) for column in columns])
     found = np.empty((int(seen.sum()), 3))
     for k, column in enumerate(columns):
