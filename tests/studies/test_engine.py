@@ -12,6 +12,7 @@ from functools import partial
 
 import psutil
 import pytest
+from conftest import needs_data
 from laboratory import ROOT, Lab, canonical, edit, environment, lab, own_lab  # noqa: F401
 
 from equitutor.studies import __main__ as cli
@@ -509,3 +510,14 @@ def test_the_polyphase_study_runs(lab, capsys):  # noqa: F811
     assert list(record["data"]) == ["scikit-learn/digits"]
     assert cli.main(lab.words("show")) == 0
     assert "NOT TESTED" in capsys.readouterr().out
+
+
+@needs_data("bsds500_subset")
+def test_the_study_of_a_trained_network_runs(lab):  # noqa: F811
+    lab.path = lab.results / "pretrained-cnn.jsonl"
+    lab.study = "pretrained-cnn"
+    lab.run(only={"network": ["averaged"], "mended": ["distilled"]})
+    (record,) = lab.records()
+    assert record["metrics"]["consistency"] == 100
+    assert record["metrics"]["logit_change"] < 1e-4
+    assert any(name.startswith("bsds500_subset/") for name in record["data"])
