@@ -93,8 +93,14 @@ class _Worker:
                 raise BrokenExecutor("stopped")
             if self.process is None or not self.process.is_alive():
                 self._start()
-        self.pipe.send((fn, args))
-        return self.pipe.recv()
+        try:
+            self.pipe.send((fn, args))
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            with self.lock:  # its pipe closes a moment before it counts as dead
+                self.process.kill()
+                self.process.join()
+            raise
 
     def stop(self) -> None:
         """Ends the process, and starts none again."""
