@@ -35,7 +35,7 @@ def lines(node):
     return [{line for line in group if len(line) > 20} for group in (outside, inside)]
 
 
-@pytest.mark.parametrize("name", chapters(ROOT))
+@pytest.mark.parametrize("name", [name for name in chapters(ROOT) if "/" not in name])
 def test_a_handout_keeps_the_exercises_and_drops_the_solutions(name, tmp_path):
     source = nbformat.read(ROOT / f"book/{name}.ipynb", as_version=4)
     made = nbformat.read(handout(ROOT, name, tmp_path), as_version=4)

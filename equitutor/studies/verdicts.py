@@ -83,8 +83,7 @@ def paired(a, b, metric: str, on: str = "seed") -> Estimate:
         raise ValueError(f"a and b must have one run for each {on}, got several")
     if not len(left) or not left.index.equals(right.index):
         raise MissingRuns(
-            f"to be paired, both need the same {on}, there are {left.index.tolist()} and "
-            f"{right.index.tolist()}"
+            f"both networks need runs of the same {on}, there are {len(left)} and {len(right)}"
         )
     return estimate((left - right).tolist())
 
@@ -188,7 +187,10 @@ def verdicts(study: Study, runs, size: str) -> list[Verdict]:
             found.append(Verdict(claim, "not tested", reason, None, size))
             continue
         verdict = claim.rule.judge(measured)
-        found.append(Verdict(claim, verdict, claim.reasons[verdict], measured, size))
+        reason = claim.reasons[verdict]
+        if verdict == "undecided" and len(measured.values) == 1:
+            reason = "One run tells nothing of others: more seeds are needed."
+        found.append(Verdict(claim, verdict, reason, measured, size))
     return found
 
 
