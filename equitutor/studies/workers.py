@@ -141,10 +141,11 @@ def _serve(pipe, device: str | None, threads: int) -> None:
     while True:
         try:
             fn, args = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the other end is closed: there is nothing more to do
             return
         try:
             answer = True, fn(*args)
         except Exception as error:
             answer = False, error
-        pipe.send(answer)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            pipe.send(answer)
