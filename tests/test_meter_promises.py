@@ -430,7 +430,7 @@ def test_the_layers_of_compiled_modules_are_seen():
         assert diagnose(wrap(small()), x, orbit)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.filterwarnings("ignore:.torch.jit", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("make", [
     torch.jit.script, lambda net: torch.jit.trace(net, noise(2, 1, 6, 6), check_trace=False),
     nn.DataParallel,
