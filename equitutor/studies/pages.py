@@ -73,7 +73,9 @@ def claims_markdown(study: str, size: str | None = None, results=None) -> str:
     for found in verdicts(declared, runs, size):
         ours = "–"
         if found.estimate is not None:
-            value = shown(found.estimate, found.claim.unit).replace(" ", "\N{NO-BREAK SPACE}")
+            value = shown(found.estimate, found.claim.unit, digits=2).replace(
+                " ", "\N{NO-BREAK SPACE}"
+            )
             ours = f"{value}, n = {len(found.estimate.values)}"
         cells = [found.claim.text, f"**{found.verdict}**", ours, found.claim.paper, found.reason]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

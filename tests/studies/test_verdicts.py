@@ -288,10 +288,10 @@ def test_pages_say_what_is_stale_and_what_is_missing(lab):  # noqa: F811
     words = origin("toy", load("toy", results=lab.results), "smoke")
     assert "**Stale**: 2 runs, `equitutor.training`, `toy` changed since." in words
     text = claims_markdown("toy", results=lab.results)
-    assert "| Small error | **holds** | 11.0 ± 2.5, n = 3 | none | It is. |" in text.replace(
+    assert "| Small error | **holds** | 11.00 ± 2.48, n = 3 | none | It is. |" in text.replace(
         "\xa0", " "
     )
-    assert "| All steps | **holds in part** | 60.0 ± 0.0, n = 3 | none | b |" in text.replace(
+    assert "| All steps | **holds in part** | 60.00 ± 0.00, n = 3 | none | b |" in text.replace(
         "\xa0", " "
     )
     assert words in text
