@@ -296,4 +296,4 @@ def test_pages_say_what_is_stale_and_what_is_missing(lab):  # noqa: F811
     )
     assert words in text
     toy_records(lab, 1, size="cpu")
-    assert "**undecided** | 10.0, n = 1" in claims_markdown("toy", results=lab.results)
+    assert "**undecided** | 10.00, n = 1" in claims_markdown("toy", results=lab.results)
