@@ -90,6 +90,8 @@ def _parts(thing: Any) -> Sequence[Any]:
         return [thing.__name__, thing.__self__]  # its module, or the object that it belongs to
     if isinstance(thing, functools.partial):
         return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, torch.jit.ScriptModule):
+        return [thing.code, dict(thing.named_parameters()), dict(thing.named_buffers())]
     if isinstance(thing, nn.Module):
         parts = [[_settings(part), _methods(part, "forward")] for part in thing.modules()]
         return [repr(thing), dict(thing.named_parameters()), dict(thing.named_buffers()), parts]
@@ -100,7 +102,7 @@ def _parts(thing: Any) -> Sequence[Any]:
     if isinstance(thing, type | types.ModuleType):
         return [getattr(thing, "__module__", ""), thing.__name__]
     if isinstance(thing, Sequence) and not isinstance(thing, range):
-        return list(thing)
+        return [part for part in thing]  # noqa: C416 - e3nn's irreps forbid `len`, so `list`
     if isinstance(thing, os.PathLike):
         return [os.fspath(thing)]
     if dataclasses.is_dataclass(thing):

@@ -3,8 +3,10 @@
 import copy
 import math
 import os
+import pickle
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +75,8 @@ class Checkpoint:
 
     A run goes on from the file only if it is the same run: same network, initial weights, data,
     loss, steps and rates (found by `fingerprint`), and the same `key`. Anything else starts anew
-    and overwrites the file. Nothing is kept or found unless a checkpoint is passed.
+    and overwrites the file; so does, with a warning, a file that cannot be read. Nothing is kept or
+    found unless a checkpoint is passed.
 
     Args:
         path: the file; its folder is made.
@@ -176,7 +179,7 @@ def fit(
         loop.descend(value, lambda: nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         return value
 
-    loop.run(step_of, checkpoint, (steps, lr, weight_decay, amp, loss, batches), progress)
+    loop.run(step_of, checkpoint, (model, steps, lr, weight_decay, amp, loss, batches), progress)
     model.eval()
     return History(loop.losses.tolist(), loop.seconds, loop.resumed_at)
 
@@ -254,7 +257,7 @@ def fit_stacked(
         return values
 
     held = remembers["tune"].state_dict() if remembers else tune
-    made_of = (seeds, steps, lr, weight_decay, loss, batches, penalty, held)
+    made_of = (models, seeds, steps, lr, weight_decay, loss, batches, penalty, held)
     loop.run(step_of, checkpoint, made_of, progress)
     for k, model in enumerate(models):
         model.load_state_dict({n: p[k].detach() for n, p in params.items()}, strict=False)
@@ -293,7 +296,7 @@ class _Loop:
         """Takes the steps that are left. `made_of` tells this run from others, see `Checkpoint`."""
         key = ""
         if checkpoint is not None:
-            key = fingerprint(checkpoint.key, self.remembered["weights"].state_dict(), made_of)
+            key = fingerprint(checkpoint.key, made_of)
             self._restore(Path(checkpoint.path), key)
         self.resumed_at = len(self.losses)
         before, start = self.seconds, time.perf_counter()
@@ -331,8 +334,13 @@ class _Loop:
     def _restore(self, path: Path, key: str) -> None:
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if state["key"] != key:
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            found = state["key"]
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, LookupError, TypeError):
+            warnings.warn(f"{path} cannot be read: {self.name or 'the run'} starts anew")
+            return
+        if found != key:
             return
         for name, part in self.remembered.items():
             part.load_state_dict(state[name])

@@ -1,6 +1,7 @@
 """The training loop: an interrupted run ends as an unbroken one does, and so do many seeds."""
 
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -264,6 +265,35 @@ def test_another_run_does_not_resume_this_one(checkpoint, change):
     else:
         assert go(**change) == 0
         assert go(**change) == change.get("steps", STEPS)
+
+
+def test_equal_weights_in_another_network_do_not_resume(checkpoint):
+    def make(act):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 1))
+
+    batches = Batches(*data(), 16)
+    for act, resumed_at in ((nn.ReLU(), 0), (nn.ReLU(), STEPS), (nn.GELU(), 0)):
+        assert run(batches, model=make(act), checkpoint=checkpoint)[1].resumed_at == resumed_at
+    for act, resumed_at in ((nn.ReLU, 0), (nn.ReLU, 20), (nn.GELU, 0)):
+        stack = fit_stacked(lambda act=act: make(act()), SEEDS, batches, mse_loss, 20,
+                            checkpoint=checkpoint, **quiet)  # fmt: skip
+        assert stack.histories[0].resumed_at == resumed_at
+
+
+@pytest.mark.parametrize("damage", [
+    lambda whole: b"", lambda whole: whole[:100], lambda whole: whole[:-100],
+    lambda whole: b"\0" * len(whole), lambda whole: b"not a checkpoint",
+    lambda whole: pickle.dumps(["a", "list"], 2), lambda whole: pickle.dumps({"no": "key"}, 2),
+])  # fmt: skip
+def test_a_damaged_file_starts_anew(checkpoint, damage):
+    path, batches = Path(checkpoint.path), Batches(*data(), 16)
+    whole = run(batches, checkpoint=checkpoint)[1]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match="starts anew"):
+        again = run(batches, checkpoint=checkpoint)[1]
+    assert (again.resumed_at, again.loss) == (0, whole.loss)
+    assert run(batches, checkpoint=checkpoint)[1].resumed_at == STEPS
 
 
 def test_what_is_around_a_loss_counts(checkpoint):

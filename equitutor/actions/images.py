@@ -14,11 +14,6 @@ from equitutor.runtime import uncast, working
 RESAMPLERS = ("bilinear", "bicubic", "nearest")
 _EXTENDED = {"edge": "border", "reflect": "reflection"}  # our names, and those of grid_sample
 
-# Where a Python loop over samples beats one gather on a CPU (measured from 1 x 3 x 32 x 32 to
-# 32 x 3 x 224 x 224): the gather pays for its index and, backward, for a scatter out of cache.
-_LOOP_BELOW_SAMPLES = 8
-_LOOP_ABOVE_PIXELS = 64 * 64
-
 
 def roll_images(x: Tensor, dy: int | Tensor, dx: int | Tensor) -> Tensor:
     """Return the images shifted circularly: pixel n of the result is pixel n - (dy, dx) of x.
@@ -29,8 +24,7 @@ def roll_images(x: Tensor, dy: int | Tensor, dx: int | Tensor) -> Tensor:
         dx: pixels to the right; as dy.
 
     Shifts may be negative or larger than the image. The result is exact; its gradient is the
-    opposite roll of the incoming gradient. On an accelerator and under torch.compile a tensor
-    of shifts is never read by the host.
+    opposite roll of the incoming gradient. A tensor of shifts is never read by the host.
 
     Raises:
         ValueError: x is not four-dimensional, or a tensor of shifts does not fit the batch.
@@ -57,10 +51,6 @@ def roll_images(x: Tensor, dy: int | Tensor, dx: int | Tensor) -> Tensor:
         else torch.full((len(x),), s, device=x.device)
         for s in (dy, dx)
     )
-    few_or_large = len(x) < _LOOP_BELOW_SAMPLES or height * width > _LOOP_ABOVE_PIXELS
-    if few_or_large and x.device.type == "cpu" and not torch.compiler.is_compiling():
-        shifts = zip(x, dy.tolist(), dx.tolist(), strict=True)
-        return torch.stack([torch.roll(image, shift, (-2, -1)) for image, *shift in shifts])
     rows = (torch.arange(height, device=x.device) - dy[:, None]) % height  # (B, H)
     columns = (torch.arange(width, device=x.device) - dx[:, None]) % width  # (B, W)
     index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (B, H*W)
