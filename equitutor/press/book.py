@@ -58,7 +58,7 @@ def render(root: Path) -> Path:
     if done.returncode or not page.is_file():
         raise BookError(f"jupyter-book ended with code {done.returncode}; its messages are above")
     for path in page.parent.rglob("*.html"):
-        write_text(path, without_repeats(path.read_text(encoding="utf-8")))
+        write_text(path, to_copies(without_repeats(path.read_text(encoding="utf-8"))))
     return page
 
 
@@ -82,3 +82,18 @@ def without_repeats(page: str) -> str:
         return match[0]
 
     return re.sub(r"<script>.*?</script>", first_only, page, flags=re.DOTALL)
+
+
+def to_copies(page: str) -> str:
+    """Returns a page whose ways to Colab lead to the copies that are made for it (`colab/`).
+
+    The theme's button names the source, whose citations and exercises Colab can't read.
+
+    Args:
+        page: HTML of the page.
+
+    >>> to_copies("https://colab.research.google.com/github/a/b/blob/main/book/more/c.ipynb")
+    'https://colab.research.google.com/github/a/b/blob/main/colab/more/c.ipynb'
+    """
+    source = r"(colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/[\w.-]+)/book/"
+    return re.sub(source, r"\1/colab/", page)
