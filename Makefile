@@ -1,11 +1,12 @@
 # make book   build the book            make bench  run the benchmarks
 # make test   run every test            make clean  remove what was built; runs are kept
+# make colab  write the copies for Colab and run them all with Colab's packages
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: book test bench clean
+.PHONY: book test bench clean colab
 
 book: $(READY)
 	$(PY) -m equitutor build
@@ -15,6 +16,10 @@ book: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal tests/notebooks
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal --ignore=tests/notebooks
+
+colab: $(READY)
+	$(PY) -m tools.colab
+	$(PY) -m tools.colab_run $(NAMES)
 
 bench: $(READY)
 	@for file in tests/bench/*.py; do \
