@@ -77,7 +77,7 @@ def faults(node: NotebookNode, before: Mapping[str, str], after: Mapping[str, st
     for package, version in before.items():
         if after.get(package) != version:
             found.append(f"{package} {version} became {after.get(package, 'nothing')}")
-    return found
+    return list(dict.fromkeys(found))  # each callback tells it once more
 
 
 def environment(folder: Path, python: str, torch: str) -> Path:
