@@ -114,7 +114,8 @@ def test_an_encoder_that_asks_each_element_turns():
     group = finite_groups.octahedral()
     net = LatentNetwork(3, 1, 8, group, copies=1)
     elements = group.elements.float()
-    encode = lambda x: torch.stack([(x @ h).cos().prod(-1) for h in elements], -1)
+    c = lambda v: torch.sin(v @ torch.tensor([1.0, 2.0, 3.0]))
+    encode = lambda x: torch.stack([c(x @ h) for h in elements], -1)
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     for g in (1, 5, 17):
         moved = encode(x @ elements[g].T)
