@@ -7,9 +7,33 @@ take their strengths from here.
 from functools import partial
 
 from equitutor import runtime
-from equitutor.studies import cosines, soft, walks
+from equitutor.data.symmetric_tasks import cossim
+from equitutor.studies.cosines import GROUPS, MODES, REP_IN, REP_OUT
+from equitutor.studies.cosines import fit as fit_cosines
+from equitutor.studies.cosines import miss as miss_cosines
+from equitutor.studies.inertia import (
+    PLANES,
+    Case,
+    asking,
+    error_of,
+    held_out,
+    miss,
+    network,
+    samples,
+    stacked,
+)
+from equitutor.studies.soft import CHOSEN as OF_INERTIA
+from equitutor.studies.soft import CPU as INERTIA
+from equitutor.studies.soft import SMALL as SMALL_INERTIA
+from equitutor.studies.soft_cosines import CHOSEN as OF_COSINES
+from equitutor.studies.soft_cosines import CPU as COSINES
+from equitutor.studies.soft_walks import CHOSEN as OF_WALKS
+from equitutor.studies.soft_walks import CPU as WALKS
+from equitutor.studies.soft_walks import SMALL as SMALL_WALKS
 from equitutor.studies.study import Claim, Study, grid
 from equitutor.studies.verdicts import above, estimate, every, paired
+from equitutor.studies.walks import ade, breaks, late_people, scenes
+from equitutor.studies.walks import fit as fit_walks
 from equitutor.training import Checkpoint
 
 STRENGTHS = [10.0**k for k in range(-4, 4)]
@@ -48,16 +72,16 @@ PARTS = ("validation", "test", "holds", "broken")
 
 def on_inertia(config: dict, values: list[float], checkpoint: Checkpoint) -> list[tuple]:
     """Returns the four errors at each strength: axis z, dial 0.3."""
-    way, case = config["way"], soft.Case("z", 0, 0.3, 10 * config["seed"])
-    asked = soft.asking(way, ["z"] * len(values), values, config["steps"])
-    makes = [partial(soft.network, way, "z", value) for value in values]
-    batches = [soft.samples(case, config)] * len(values)
-    nets = soft.stacked(makes, [case.seed] * len(values), batches, config, checkpoint, **asked)
-    x_val, x = soft.held_out(seed=997), soft.held_out()
+    way, case = config["way"], Case("z", 0, 0.3, 10 * config["seed"])
+    asked = asking(way, ["z"] * len(values), values, config["steps"])
+    makes = [partial(network, way, "z", value) for value in values]
+    batches = [samples(case, config)] * len(values)
+    nets = stacked(makes, [case.seed] * len(values), batches, config, checkpoint, **asked)
+    x_val, x = held_out(seed=997), held_out()
     rows = []
     for net in nets:
-        right, *wrong = (soft.error_of(net, x[:100], group) for group in soft.PLANES)
-        errors = (soft.miss(net, inputs, "z", 0.3) for inputs in (x_val, x))
+        right, *wrong = (error_of(net, x[:100], group) for group in PLANES)
+        errors = (miss(net, inputs, "z", 0.3) for inputs in (x_val, x))
         rows.append((*errors, right, sum(wrong) / 2))
     return rows
 
@@ -65,29 +89,27 @@ def on_inertia(config: dict, values: list[float], checkpoint: Checkpoint) -> lis
 def on_walks(config: dict, values: list[float], checkpoint: Checkpoint) -> list[tuple]:
     """Returns the same for walks: trained on three quarters of the people, in centimeters."""
     source, sets = config["source"], [("early people", config["seed"])] * len(values)
-    nets, _ = walks.fit(config["way"], source, sets, values, config, checkpoint)
-    train, test = walks.scenes(source)["train"], walks.scenes(source)["same street"]
-    late = walks.late_people(train)
+    nets, _ = fit_walks(config["way"], source, sets, values, config, checkpoint)
+    train, test = scenes(source)["train"], scenes(source)["same street"]
+    late = late_people(train)
     rows = []
     for net in nets:
-        turns, *flips = walks.breaks(net, source)
-        validation = walks.ade(net, train.x[late], train.y[late])[0]
-        rows.append((validation, walks.ade(net, test.x, test.y)[0], sum(flips) / 2, turns))
+        turns, *flips = breaks(net, source)
+        validation = ade(net, train.x[late], train.y[late])[0]
+        rows.append((validation, ade(net, test.x, test.y)[0], sum(flips) / 2, turns))
     return rows
 
 
 def on_cosines(config: dict, values: list[float], checkpoint: Checkpoint) -> list[tuple]:
     """Returns the same for one mode of the cosines."""
     mode, seed = config["task"], config["seed"]
-    modes = [mode] * len(values)
-    nets, _ = cosines.fit(config["way"], modes, seed, values, config, checkpoint)
-    x = cosines.cossim(200, seed=999).x
-    spaces = cosines.REP_IN, cosines.REP_OUT
-    order = (1, 2) if cosines.MODES[mode][0] == "rotation" else (2, 1)
+    nets, _ = fit_cosines(config["way"], [mode] * len(values), seed, values, config, checkpoint)
+    x = cossim(200, seed=999).x
+    order = (1, 2) if MODES[mode][0] == "rotation" else (2, 1)
     rows = []
     for net in nets:
-        broken = (soft.error_of(net, x, cosines.GROUPS[g], *spaces) for g in order)
-        rows.append((cosines.miss(net, mode, 997), cosines.miss(net, mode), *broken))
+        broken = (error_of(net, x, GROUPS[g], REP_IN, REP_OUT) for g in order)
+        rows.append((miss_cosines(net, mode, 997), miss_cosines(net, mode), *broken))
     return rows
 
 
@@ -122,11 +144,11 @@ def best(runs):
 
 def used() -> dict[tuple[str, str], float]:
     """Returns the strengths that the other studies use, for each task and way."""
-    modes = zip(cosines.MODES, map(float, cosines.CHOSEN.split()), strict=True)
+    modes = zip(MODES, map(float, OF_COSINES.split()), strict=True)
     skip = ("PER, automatic", "truth", "MLP", "no penalty", "exact O(3)", "exact, told")
     return {
-        **{("inertia", way): v for way, v in soft.CHOSEN.items() if way not in skip},
-        **{("walks", way): v for way, v in walks.CHOSEN.items() if way.startswith("PER")},
+        **{("inertia", way): v for way, v in OF_INERTIA.items() if way not in skip},
+        **{("walks", way): v for way, v in OF_WALKS.items() if way.startswith("PER")},
         **{(mode, "PER, fixed"): v for mode, v in modes},
     }
 
@@ -217,16 +239,16 @@ CLAIMS = [
 ]
 
 SEEDS = [20, 21]  # used for nothing else
-INERTIA = ["PER, fixed", "PER, told", "RPP, O(3)", "RPP, told", "projected", "latent loss",
+WAYS = ["PER, fixed", "PER, told", "RPP, O(3)", "RPP, told", "projected", "latent loss",
            "PER in the loss", "Lie derivative"]  # fmt: skip
 
 
 def planned(seeds: list[int], inertia: dict, paths: dict, angles: dict) -> list[dict]:
     """Returns configurations of all ways on all tasks, with the sizes of each task."""
     return [
-        *grid(task="inertia", way=INERTIA, seed=seeds, **inertia),
+        *grid(task="inertia", way=WAYS, seed=seeds, **inertia),
         *grid(task="walks", way=["PER, fixed", "PER, automatic"], seed=seeds, **paths),
-        *grid(task=list(cosines.MODES), way="PER, fixed", seed=seeds, **angles),
+        *grid(task=list(MODES), way="PER, fixed", seed=seeds, **angles),
     ]
 
 
@@ -236,14 +258,14 @@ STUDY = Study(
     run=run,
     sizes={
         "smoke": planned(
-            [20], soft.SMALL, walks.SMALL, dict(steps=20, samples=100, batch=20, lr=1e-2)
+            [20], SMALL_INERTIA, SMALL_WALKS, dict(steps=20, samples=100, batch=20, lr=1e-2)
         ),
-        "cpu": planned(SEEDS, soft.CPU, walks.CPU, cosines.CPU),
+        "cpu": planned(SEEDS, INERTIA, WALKS, COSINES),
         "gpu": planned(
             SEEDS,
-            soft.CPU | {"steps": 8000},
-            walks.CPU | {"steps": 6000},
-            cosines.CPU | {"steps": 6000},
+            INERTIA | {"steps": 8000},
+            WALKS | {"steps": 6000},
+            COSINES | {"steps": 6000},
         ),
         "paper": "The paper's strengths differ by 10,000 from task to task; how they were found "
         "is not stated in its code.",

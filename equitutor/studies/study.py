@@ -22,8 +22,8 @@ STUDIES = {
     "pretrained-cnn": "equitutor.studies.pretrained",
     "soft-equivariance": "equitutor.studies.soft",
     "soft-strengths": "equitutor.studies.soft_strengths",
-    "soft-walks": "equitutor.studies.walks",
-    "soft-cosines": "equitutor.studies.cosines",
+    "soft-walks": "equitutor.studies.soft_walks",
+    "soft-cosines": "equitutor.studies.soft_cosines",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.

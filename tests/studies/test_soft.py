@@ -9,12 +9,23 @@ import torch
 from torch.testing import assert_close
 
 from equitutor.methods.soft import (
+    SO,
     SoftTuning,
     count_parameters,
     distances,
     soft_layers,
 )
-from equitutor.studies import cosines, find, soft, soft_strengths, verdicts, walks
+from equitutor.studies import (
+    cosines,
+    find,
+    inertia,
+    soft,
+    soft_cosines,
+    soft_strengths,
+    soft_walks,
+    verdicts,
+    walks,
+)
 from equitutor.studies.study import Estimate, check_metrics
 from equitutor.studies.verdicts import MissingRuns
 
@@ -56,7 +67,7 @@ def test_a_run_is_the_same_again_and_another_seed_is_not(tmp_path):
     nets, tuning = soft.train("PER, automatic", soft.cases("0 0.3", 0), config, kept("a"))
     again, _ = soft.train("PER, automatic", soft.cases("0 0.3", 0), config, kept("b"))
     other, _ = soft.train("PER, automatic", soft.cases("0 0.3", 1), config, kept("c"))
-    x = soft.held_out(10)
+    x = inertia.held_out(10)
     assert torch.equal(nets[0](x), again[0](x))
     assert not torch.allclose(nets[0](x), other[0](x))
     assert tuning.strengths[:, 0].eq(0).all()  # nobody asks for O(3)
@@ -65,9 +76,9 @@ def test_a_run_is_the_same_again_and_another_seed_is_not(tmp_path):
 @pytest.mark.parametrize(
     ("network", "kinds", "spread"),
     [
-        (soft.network, soft.TRAINED, 1.03),
-        (walks.network, list(walks.CHOSEN)[1:], 1.03),
-        (cosines.network, cosines.TRAINED, 1.03),
+        (inertia.network, soft.TRAINED, 1.03),
+        (walks.network, list(soft_walks.CHOSEN)[1:], 1.03),
+        (cosines.network, soft_cosines.TRAINED, 1.03),
     ],
     ids=["inertia", "walks", "cosines"],
 )
@@ -92,8 +103,8 @@ def test_levels_share_data_and_null_runs_do_not():
 
 @pytest.mark.parametrize("axis", soft.AXES)
 def test_the_plane_of_an_axis_is_the_one_that_holds(axis):
-    f = partial(soft.target, axis=axis, eps=1.0)
-    errors = [soft.error_of(f, soft.held_out(50), group) for group in soft.PLANES]
+    f = partial(inertia.target, axis=axis, eps=1.0)
+    errors = [inertia.error_of(f, inertia.held_out(50), group) for group in inertia.PLANES]
     right = soft.AXES.index(axis)
     assert errors[right] < 1e-3
     assert min(e for k, e in enumerate(errors) if k != right) > 5
@@ -108,7 +119,7 @@ def one(net):
 
 @pytest.mark.parametrize("kind", ["PER, fixed", "PER, automatic", "PER, told", "PER in the loss"])
 def test_strengths_of_the_candidates(kind):
-    tuning = soft.asking(kind, ["x", "z"], [2.0, 3.0], 100)["tune"]
+    tuning = inertia.asking(kind, ["x", "z"], [2.0, 3.0], 100)["tune"]
     on = [[0, 2, 2, 2], [0, 3, 3, 3]]
     if "told" in kind:
         on = [[0, 0, 2, 0], [0, 3, 0, 0]]  # turns about x turn the plane yz
@@ -118,8 +129,8 @@ def test_strengths_of_the_candidates(kind):
 
 def test_the_lie_penalty_is_zero_for_symmetric_weights_alone():
     torch.manual_seed(0)
-    net = soft.network("Lie derivative")
-    ask = soft.LiePenalty(torch.tensor([1.0]))
+    net = inertia.network("Lie derivative")
+    ask = inertia.LiePenalty(torch.tensor([1.0]))
     assert ask(one(net)).shape == (1,)
     assert ask(one(net)) > 1e-4
     with torch.no_grad():
@@ -131,8 +142,8 @@ def test_the_lie_penalty_is_zero_for_symmetric_weights_alone():
 
 def test_the_latent_penalty_is_zero_for_a_constant_latent_alone():
     torch.manual_seed(0)
-    net = soft.network("latent loss")
-    ask = soft.LatentPenalty(torch.tensor([1.0]))
+    net = inertia.network("latent loss")
+    ask = inertia.LatentPenalty(torch.tensor([1.0]))
     assert ask(one(net)) > 1e-6
     with torch.no_grad():
         net.encoder[2].weight.zero_()
@@ -142,13 +153,13 @@ def test_the_latent_penalty_is_zero_for_a_constant_latent_alone():
 
 def test_residual_pathways_are_held_down_each_with_its_own_strength():
     torch.manual_seed(0)
-    net = soft.network("RPP, O(3)")
+    net = inertia.network("RPP, O(3)")
     with torch.no_grad():
         for name, p in net.named_parameters():
             if "residual" in name:
                 p.fill_(1.0)
     params = {name: torch.stack([p, p]) for name, p in net.named_parameters()}
-    weak, strong = soft.held_down(net, torch.tensor([1.0, 10.0]), params).tolist()
+    weak, strong = inertia.held_down(net, torch.tensor([1.0, 10.0]), params).tolist()
     assert strong == pytest.approx(10 * weak, rel=0.01)
 
 
@@ -157,28 +168,28 @@ def test_residual_pathways_are_held_down_each_with_its_own_strength():
 
 def test_a_twist_changes_the_distance_and_not_the_function():
     torch.manual_seed(0)
-    net, x = soft.network("PER, fixed"), soft.held_out(20)
+    net, x = inertia.network("PER, fixed"), inertia.held_out(20)
     with torch.no_grad():  # symmetric in the plane xy
         for layer in soft_layers(net).values():
             layer.weight.copy_(layer.projectors[1].weight(layer.weight))
             layer.bias.copy_(layer.projectors[1].bias(layer.bias))
-    other = soft.twist(net, soft.AXIS_TURN)
+    other = inertia.twist(net, inertia.AXIS_TURN)
     assert_close(other(x), net(x), atol=1e-5, rtol=1e-5)
     assert distances(net)[1] < 1e-8 < 1 < distances(other)[1]
     about_z = torch.tensor([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]])  # an element of the group
-    assert distances(soft.twist(net, about_z))[1] < 1e-8
+    assert distances(inertia.twist(net, about_z))[1] < 1e-8
 
 
 def test_readings_are_what_the_rule_uses():
-    net = soft.network("PER, fixed")
+    net = inertia.network("PER, fixed")
     tuning = SoftTuning(net, torch.tensor([0.0, 1, 1, 1]), 100, at=0.6, every=1)
     for step in range(100):
         with torch.no_grad():
             for p in net.parameters():
                 p.add_(0.01 * torch.randn(p.shape))
         tuning(step, lr=0.01)
-    assert torch.equal(soft.readings(tuning.record, 100, 0.6), tuning.snapshot)
-    assert not torch.equal(soft.readings(tuning.record, 100, 0.5), tuning.snapshot)
+    assert torch.equal(inertia.readings(tuning.record, 100, 0.6), tuning.snapshot)
+    assert not torch.equal(inertia.readings(tuning.record, 100, 0.5), tuning.snapshot)
 
 
 def test_announced_is_what_no_null_run_shows():
@@ -335,7 +346,7 @@ def test_no_invariant_function_beats_the_average_over_turns():
     error = cosines.miss(f, "scale holds, dial 1")
     assert 1 < error < 6
     x = cosines.cossim(100, seed=0).x
-    group = cosines.SO(3)
-    assert soft.error_of(f, x, group, cosines.REP_IN, cosines.REP_OUT) < 1
+    group = SO(3)
+    assert inertia.error_of(f, x, group, cosines.REP_IN, cosines.REP_OUT) < 1
     shifted = lambda x: f(x) + 0.05
     assert cosines.miss(shifted, "scale holds, dial 1") > error
