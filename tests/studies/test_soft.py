@@ -225,7 +225,7 @@ def test_networks_know_which_plane_holds():
     rows = soft.networks(runs)
     assert len(rows) == 12
     assert rows["right"].eq(0).all()
-    assert_close(rows["wrong"].to_numpy(), 10 * rows["eps"].to_numpy())
+    assert rows["wrong"].to_numpy() == pytest.approx(10 * rows["eps"].to_numpy())
 
 
 def test_the_exponent_of_a_power_law_is_found():
