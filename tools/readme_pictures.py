@@ -15,7 +15,7 @@ WIDTH = 900  # pixels
 CELLS = {
     "nero": "digits-figure",
     "polyphase-vit": "orbit-figure",
-    "soft-equivariance": "fan-figure",
+    "more/soft-equivariance": "fan-figure",
     "alias-free-diffusion": "zone-figure",
     "arteq": "person-figure",
 }
@@ -40,7 +40,7 @@ def main() -> None:
         picture = Image.open(BytesIO(figure(chapter, cell))).convert("RGB")
         height = round(picture.height * WIDTH / picture.width)
         small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(96).save(folder / f"{chapter}.png", optimize=True)
+        small.quantize(96).save(folder / f"{Path(chapter).name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ __all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "gr
 STUDIES = {
     "polyphase-vit": "equitutor.studies.polyphase",
     "pretrained-cnn": "equitutor.studies.pretrained",
+    "soft-equivariance": "equitutor.studies.soft",
+    "soft-strengths": "equitutor.studies.soft_strengths",
+    "soft-walks": "equitutor.studies.soft_walks",
+    "soft-cosines": "equitutor.studies.soft_cosines",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.

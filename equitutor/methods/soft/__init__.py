@@ -3,6 +3,7 @@
 `groups` gives a group by its generators, `representations` says how it acts on typed features,
 `projectors` finds the nearest equivariant weight, `layers` and `networks` build on these,
 `measures` says how symmetric a network is, and `tuning` asks for it: penalty, step and rule.
+`rivals` holds two later ideas to compare with.
 """
 
 from equitutor.methods.soft.groups import (
@@ -32,6 +33,7 @@ from equitutor.methods.soft.measures import (
 from equitutor.methods.soft.networks import TypedNetwork, count_parameters, mlp, widest
 from equitutor.methods.soft.projectors import TypedProjector, dense_projector, hom_projector
 from equitutor.methods.soft.representations import Rep
+from equitutor.methods.soft.rivals import LatentNetwork, SoftProjectedLinear, soft_projector
 from equitutor.methods.soft.tuning import (
     Snapshot,
     SoftTuning,
@@ -45,11 +47,13 @@ __all__ = [
     "SO",
     "ExactTypedLinear",
     "GatedQuadratic",
+    "LatentNetwork",
     "MatrixGroup",
     "O",
     "Rep",
     "ResidualTypedLinear",
     "Snapshot",
+    "SoftProjectedLinear",
     "SoftTuning",
     "SoftTypedLinear",
     "TypedNetwork",
@@ -73,5 +77,6 @@ __all__ = [
     "scaling",
     "snapshot_rule",
     "soft_layers",
+    "soft_projector",
     "widest",
 ]
