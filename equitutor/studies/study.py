@@ -20,6 +20,10 @@ __all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "gr
 STUDIES = {
     "polyphase-vit": "equitutor.studies.polyphase",
     "pretrained-cnn": "equitutor.studies.pretrained",
+    "nero": "equitutor.studies.nero",
+    "nero-boxes": "equitutor.studies.nero_boxes",
+    "nero-flows": "equitutor.studies.nero_flows",
+    "nero-clouds": "equitutor.studies.nero_clouds",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.
