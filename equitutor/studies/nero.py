@@ -264,13 +264,13 @@ CLAIMS = [
         "points",
     ),
     Claim(
-        "(Ours) Turned digits fill the clover further than C8 does, at a cost upright (MNIST)",
+        "(Ours) On upright digits, training on turned ones costs more than building C8 in (MNIST)",
         "not stated",
         gap("angle_0", "angle_0", "CNN, turned", network="C8", **MNIST),
         above(0, " points"),
         {
-            "holds": "Points that C8 has over the CNN of turned digits on upright ones, after as "
-            "many steps. Compare their areas in the table.",
+            "holds": "Points on upright digits that C8, which has seen no other, has over the CNN of "
+            "turned ones, after as many steps. The table has their areas.",
             "does not hold": "On upright digits the CNN of turned ones is as good as C8.",
             "undecided": MORE,
         },
