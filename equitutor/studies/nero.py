@@ -264,13 +264,13 @@ CLAIMS = [
         "points",
     ),
     Claim(
-        "(Ours) On upright digits, training on turned ones costs more than building C8 in (MNIST)",
+        "(Ours) Training on turned digits costs more upright than building C8 in (MNIST)",
         "not stated",
         gap("angle_0", "angle_0", "CNN, turned", network="C8", **MNIST),
         above(0, " points"),
         {
-            "holds": "Points on upright digits that C8, which has seen no other, has over the CNN of "
-            "turned ones, after as many steps. The table has their areas.",
+            "holds": "Points on upright digits that C8, which has seen no others, has over the CNN "
+            "of turned ones, after as many steps. The table has their areas.",
             "does not hold": "On upright digits the CNN of turned ones is as good as C8.",
             "undecided": MORE,
         },
