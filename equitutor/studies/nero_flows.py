@@ -16,8 +16,8 @@ from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.elements import d4_time
 from equitutor.orbits.evaluate import evaluate
 from equitutor.orbits.result import OrbitResult
-from equitutor.studies.nero import MORE, gap, of
-from equitutor.studies.study import Claim, Estimate, Rule, Study, grid
+from equitutor.studies.nero import MORE, at_most, gap, of
+from equitutor.studies.study import Claim, Estimate, Study, grid
 from equitutor.studies.verdicts import above, estimate, within
 from equitutor.training import Batches, Checkpoint, fit
 
@@ -198,11 +198,7 @@ CLAIMS = [
         "(Ours) Cross-correlation is exactly equivariant, by construction",
         "not stated",
         of("equivariance_error", network="cross-correlation"),
-        Rule(
-            "holds if no run is off by more than 0.00001 px, else does not hold",
-            lambda e: "holds" if max(e.values) <= 1e-5 else "does not hold",
-            ("holds", "does not hold"),
-        ),
+        at_most(1e-5, " px"),
         {
             "holds": "Largest change of a field under the 16 elements, for a method that is not "
             "trained and has no seed.",
