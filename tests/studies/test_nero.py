@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from conftest import needs_data
 from laboratory import lab  # noqa: F401
+from safetensors.torch import load_file
 
 from equitutor import data, orbits
+from equitutor.chapters import book_file
 from equitutor.methods.group_cnn import GroupCNN
 from equitutor.studies import __main__ as cli
 from equitutor.studies import find, nero, nero_boxes, nero_clouds, nero_flows
@@ -68,6 +70,22 @@ def test_real_data_are_read_as_the_runs_see_them():
         assert first.x.shape[1:] == then.x.shape[1:] == (32, 3)
         assert set(then.y.tolist()) <= set(first.y.tolist())  # no test class is unknown
     assert nero.images("mnist", "test").x.shape == (10_000, 1, 28, 28)
+
+
+@needs_data("mnist")
+def test_the_hundred_digits_are_the_first_ten_of_each_class():
+    test, few = data.mnist("test"), data.hundred()
+    for label in range(10):
+        torch.testing.assert_close(few.x[few.y == label], test.x[test.y == label][:10])
+
+
+@pytest.mark.parametrize("name, n", [("CNN", 1), ("CNN-turned", 1), ("C4", 4), ("C4-turned", 4),
+                                     ("C8", 8)])  # fmt: skip
+def test_the_recorded_networks_read_upright_digits(name, n):
+    net = GroupCNN(n, width=8)
+    net.load_state_dict(load_file(book_file(f"checkpoints/nero-{name}.safetensors")))
+    few = data.hundred()
+    assert (net.eval()(few.x).argmax(1) == few.y).float().mean() > 0.7
 
 
 def walk_of(outputs, y):
