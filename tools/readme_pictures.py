@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 900  # pixels
 CELLS = {
-    "nero": "digits-figure",
+    "nero": "clover-figure",
     "polyphase-vit": "orbit-figure",
     "more/soft-equivariance": "fan-figure",
     "alias-free-diffusion": "zone-figure",

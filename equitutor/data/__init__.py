@@ -17,7 +17,7 @@ from .errors import ChecksumError, DataError, DownloadError, FormatError
 from .flow import FlowPairs, flow_pairs
 from .furniture import furniture
 from .human import human_scan
-from .images import Images, cifar10, cifar10_jpeg, digits, handful, mnist, on_canvas
+from .images import Images, cifar10, cifar10_jpeg, digits, handful, hundred, mnist, on_canvas
 from .mnist_m import mnist_m, mnist_m_like, textures
 from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, body_poses, motion, retarget
 from .particles import Particles, image_pair, particle_pairs
@@ -72,6 +72,7 @@ __all__ = [
     "geometric_shapes",
     "handful",
     "human_scan",
+    "hundred",
     "image_pair",
     "inertia",
     "inertia_target",

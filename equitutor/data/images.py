@@ -85,6 +85,8 @@ def mnist(split: str) -> Images:
 def handful() -> Images:
     """Return 20 test digits of MNIST, two of each class, that come with the book. No download.
 
+    They are picked: networks of the book read them.
+
     Raises:
         DataError: the file is not at hand: the package was installed without the book's files.
 
@@ -94,13 +96,32 @@ def handful() -> Images:
         >>> handful().x.shape
         torch.Size([20, 1, 28, 28])
     """
+    return _of_the_book("mnist-handful")
+
+
+def hundred() -> Images:
+    """Return 100 test digits of MNIST, the first ten of each class. No download, not picked.
+
+    Raises:
+        DataError: the file is not at hand: the package was installed without the book's files.
+
+    Source: as for `mnist`.
+
+    Example:
+        >>> hundred().y.bincount().unique()
+        tensor([10])
+    """
+    return _of_the_book("mnist-hundred")
+
+
+def _of_the_book(name: str) -> Images:
     from safetensors.torch import load_file
 
-    path = book_file("checkpoints/mnist-handful.safetensors")
+    path = book_file(f"checkpoints/{name}.safetensors")
     if path is None:
-        raise DataError("mnist-handful.safetensors is not among the files of the book")
+        raise DataError(f"{name}.safetensors is not among the files of the book")
     part = load_file(path)
-    note("book/mnist-handful", array_checksum(part["x"].numpy()))
+    note(f"book/{name}", array_checksum(part["x"].numpy()))
     return Images(_unit(part["x"].numpy()), part["y"], "mnist", DIGIT_CLASSES, subset=True)
 
 

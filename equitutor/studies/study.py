@@ -24,6 +24,10 @@ STUDIES = {
     "soft-strengths": "equitutor.studies.soft_strengths",
     "soft-walks": "equitutor.studies.soft_walks",
     "soft-cosines": "equitutor.studies.soft_cosines",
+    "nero": "equitutor.studies.nero",
+    "nero-boxes": "equitutor.studies.nero_boxes",
+    "nero-flows": "equitutor.studies.nero_flows",
+    "nero-clouds": "equitutor.studies.nero_clouds",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.
