@@ -108,19 +108,29 @@ def bodies() -> dict[str, Body]:
 
 def network(config: dict, body: Body) -> nn.Module:
     """Returns the network of a configuration, untrained."""
-    name, options = config["network"], dict(NETWORKS[config["network"]])
+    name, settings = config["network"], options(config, body)
+    if name in DESCENTS:
+        return Descent(body, settings["starts"], config["steps"], config["seed"])
+    kind = PointNet if name.startswith("PointNet") else TensorField if name in EXACT else ArtEq
+    if "tables" in settings:
+        settings["tables"] = rotation_tables(settings["tables"])
+    return kind(**settings)
+
+
+def options(config: dict, body: Body) -> dict:
+    """Returns what the network of a configuration is made with, as plain values."""
+    name, own = config["network"], NETWORKS[config["network"]]
     sizes = dict(n_parts=body.n_parts, n_shape=body.n_shape)
     if name in DESCENTS:
-        return Descent(body, options["starts"], config["steps"], config["seed"])
+        return own
     if name in EXACT:
-        return TensorField(**sizes, **options, width=8, layers=2, samples=48, neighbors=10)
+        return sizes | dict(width=8, layers=2, samples=48, neighbors=10) | own
     if name.startswith("PointNet"):
-        return PointNet(**sizes, width=96)
+        return sizes | dict(width=96)
+    found = dict(parents=list(body.parents), n_shape=body.n_shape)
     if config["body"] == "person":  # a person has two sides: look far, and know which is which
-        options = dict(frame=6, radii=(0.16, 0.8), neighbors=(24, 48)) | options
-    if "tables" in options:
-        options["tables"] = rotation_tables(options["tables"])
-    return ArtEq(body.parents, body.n_shape, **options)
+        found |= dict(frame=6, radii=[0.16, 0.8], neighbors=[24, 48])
+    return found | own
 
 
 class Descent(nn.Module):
