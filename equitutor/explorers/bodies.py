@@ -18,7 +18,7 @@ def stage(figure, place, points: Tensor, title: str = "", azim: float = -72, hal
         azim: where from, degrees; -90 is the front. half: half the width that is shown.
 
     >>> from matplotlib.figure import Figure
-    >>> stage(Figure(), (0, 0, 1, 1), torch.rand(5, 3), "five points").get_title()
+    >>> stage(Figure(), (0, 0, 1, 1), torch.rand(5, 3), "five points").texts[0].get_text()
     'five points'
     """
     figure.set_layout_engine("none")
@@ -30,7 +30,7 @@ def stage(figure, place, points: Tensor, title: str = "", azim: float = -72, hal
         set_limits(m - half, m + half)
     ax.set_box_aspect((1, 1, 1), zoom=1.45)
     ax.set_axis_off()
-    ax.set_title(title, y=0.97, pad=0)
+    ax.text2D(0.5, 1.0, title, transform=ax.transAxes, ha="center", va="bottom")
     return ax
 
 
