@@ -565,8 +565,8 @@ CLAIMS = [
         gap("PointNet + turns", "world_near_turned", "ArtEq + turns", "world_near_turned", "toy"),
         above(0, "°"),
         {
-            "holds": "World error on the toy, PointNet minus ArtEq, each trained until it gained "
-            "little more.",
+            "holds": "World error on the toy, PointNet minus ArtEq, each to the end of its "
+            "schedule.",
             "does not hold": "Trained on turned bodies for long enough, PointNet is as good.",
             "undecided": UNSURE,
         },
