@@ -1,12 +1,13 @@
 """Which chapters there are, when they run again, and what the builder makes of them."""
 
 import json
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import ROOT
 
-from equitutor import chapters
+from equitutor import chapters, studies
 from equitutor.press import address, assembly, executed, execution, logo
 from equitutor.studies import code
 
@@ -257,6 +258,21 @@ def test_claims_say_when_nothing_was_run(tiny):
     text = assembly.fill("<!-- claims -->", tiny)
     assert text.startswith("## T\n")
     assert "No run of this chapter is recorded yet." in text
+
+
+def test_claims_of_an_earlier_run_stay_until_the_study_has_a_record(tiny, monkeypatch):
+    notebook(tiny / "book/tiny.ipynb", ("markdown", "# T"), "1")
+    monkeypatch.setattr(studies, "STUDIES", {"tiny-study": "toy"})
+    monkeypatch.setattr(studies, "find", lambda name: (SimpleNamespace(lesson="tiny"), None))
+    monkeypatch.setattr(studies.pages, "claims_markdown", lambda name: f"FROM {name}")
+    for earlier, runs, word in (
+        ("EARLIER", [], "EARLIER"),
+        ("EARLIER", ["a record"], "FROM tiny-study"),
+        (None, [], "FROM tiny-study"),
+    ):
+        monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda name, found=earlier: found)
+        monkeypatch.setattr(studies, "load", lambda name, found=runs: found)
+        assert assembly.fill("<!-- claims -->", tiny).endswith(word)
 
 
 # ---------------------------------------------------------------------------- address and logo

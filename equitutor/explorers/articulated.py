@@ -15,6 +15,8 @@ from equitutor.methods.icosahedral import rotation_angle, rotation_tables
 MAX_POSES = 12
 # Okabe and Ito's hues, dark on one side of the body and light on the other.
 HUES = ("#7f7f7f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MIDDLE = {"pelvis": "#999999", "abdomen": "#c8c8c8", "chest": "#666666", "neck": "#e8a5cc",
+          "head": "#cc79a7"}  # fmt: skip
 SIDES = {
     "clavicle": "#8c6bb1", "upper arm": "#d55e00", "forearm": "#e69f00", "hand": "#f0e442",
     "thigh": "#0072b2", "shin": "#56b4e9", "foot": "#009e73",
@@ -22,9 +24,9 @@ SIDES = {
 
 
 def part_colors(names: tuple[str, ...]) -> list[str]:
-    """Returns a color for each part: alike on both sides, darker on the right one.
+    """Returns a color for each part: of a person alike on both sides, darker on the right one.
 
-    >>> part_colors(("head", "left foot", "right foot"))[1:]
+    >>> part_colors(("pelvis", "left foot", "right foot"))[1:]
     ['#009e73', '#006549']
     """
     colors = []
@@ -35,10 +37,8 @@ def part_colors(names: tuple[str, ...]) -> list[str]:
             if side == "right":
                 shades = (int(color[i : i + 2], 16) * 0.64 for i in (1, 3, 5))
                 color = "#" + "".join(f"{int(shade):02x}" for shade in shades)
-        elif name in ("pelvis", "chest", "head"):
-            color = {"pelvis": "#999999", "chest": "#666666", "head": "#cc79a7"}[name]
-        elif name in ("abdomen", "neck"):
-            color = {"abdomen": "#c8c8c8", "neck": "#e8a5cc"}[name]
+        elif "pelvis" in names and name in MIDDLE:
+            color = MIDDLE[name]
         else:
             color = HUES[k % len(HUES)]
         colors.append(color)

@@ -176,7 +176,7 @@ def claims(root: Path) -> str:
         root: folder of the book.
     """
     from equitutor.ledger import claims_markdown
-    from equitutor.studies import STUDIES, find
+    from equitutor.studies import STUDIES, find, load
     from equitutor.studies import pages as study_pages
 
     behind: dict[str, list[str]] = {}
@@ -187,11 +187,13 @@ def claims(root: Path) -> str:
         if page.suffix != ".ipynb":
             continue
         name = page_name(root, page)
-        if name in behind:
+        # Until a study has a record, what an earlier run of the chapter found stays.
+        old = claims_markdown(name)
+        if name in behind and (old is None or any(len(load(study)) for study in behind[name])):
             body = "\n\n".join(map(study_pages.claims_markdown, behind[name]))
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
         else:
-            body = claims_markdown(name)
+            body = old
             if body is None and "ledger.record(" not in page.read_text(encoding="utf-8"):
                 continue  # a chapter that tests no paper's claim
             body = body or "No run of this chapter is recorded yet."

@@ -18,6 +18,7 @@ __all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "gr
 
 # The studies of the book: name -> module. Any other module that defines STUDY goes by its name.
 STUDIES = {
+    "arteq": "equitutor.studies.articulated",
     "polyphase-vit": "equitutor.studies.polyphase",
     "pretrained-cnn": "equitutor.studies.pretrained",
     "soft-equivariance": "equitutor.studies.soft",

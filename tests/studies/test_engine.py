@@ -555,3 +555,16 @@ def test_the_study_of_a_trained_network_runs(lab):  # noqa: F811
     assert record["metrics"]["consistency"] == 100
     assert record["metrics"]["logit_change"] < 1e-4
     assert any(name.startswith("bsds500_subset/") for name in record["data"])
+
+
+@needs_data("mocap_cmu")
+@needs_data("mocap_deepmimic")
+def test_the_study_of_bodies_runs(lab, capsys):  # noqa: F811
+    lab.path = lab.results / "arteq.jsonl"
+    lab.study = "arteq"
+    lab.run(only={"network": ["ArtEq + turns"], "body": ["person"]})
+    (record,) = lab.records()
+    assert record["metrics"]["deviation_group"] < 0.1
+    assert {name.split("/")[0] for name in record["data"]} == {"mocap_cmu", "mocap_deepmimic"}
+    assert cli.main(lab.words("show")) == 0
+    assert "NOT TESTED" in capsys.readouterr().out
