@@ -20,6 +20,7 @@ __all__ = ["SIZES", "STUDIES", "Claim", "Estimate", "Rule", "Study", "find", "gr
 STUDIES = {
     "polyphase-vit": "equitutor.studies.polyphase",
     "pretrained-cnn": "equitutor.studies.pretrained",
+    "alias-free-diffusion": "equitutor.studies.alias_free",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.
