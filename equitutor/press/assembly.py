@@ -129,13 +129,15 @@ def title(notebook: Path) -> str:
 
 
 def claims(root: Path) -> str:
-    """Returns the tables of all claims as markdown: of the studies, then of chapters without one.
+    """Returns the tables of all claims as markdown, from the studies that have records.
+
+    A chapter without such a study is judged from the results of its recorded run, if it has one.
 
     Args:
         root: folder of the book.
     """
     from equitutor.ledger import claims_markdown
-    from equitutor.studies import STUDIES, find
+    from equitutor.studies import STUDIES, find, load
     from equitutor.studies import pages as study_pages
 
     behind: dict[str, list[str]] = {}
@@ -146,7 +148,9 @@ def claims(root: Path) -> str:
         if page.suffix != ".ipynb":
             continue
         name = page_name(root, page)
-        if name in behind:
+        if name in behind and (
+            claims_markdown(name) is None or any(len(load(study)) for study in behind[name])
+        ):
             body = "\n\n".join(map(study_pages.claims_markdown, behind[name]))
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
         else:

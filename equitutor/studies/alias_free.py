@@ -264,10 +264,10 @@ def turning(
 ) -> dict[str, float]:
     """Returns what becomes of images that are turned while they are made.
 
-    `realized_<angle>`: median of the angles found, `likeness_90`: correlation there, `kept_<angle>`:
-    share of images that, turned back, keep the class they have without turning; `nudged`: that
-    share where only the start is nudged, the control; `border`: change of the background;
-    `realized_` and `kept_` for 90 degrees within a part of the chain.
+    `realized_<angle>`: median of the angles found, `likeness_90`: correlation there;
+    `kept_<angle>`: share of images that, turned back, keep the class they have without turning;
+    `nudged`: that share where only the start is nudged, the control; `border`: change of the
+    background; `realized_` and `kept_` for 90 degrees within a part of the chain.
     """
     draw = torch.Generator().manual_seed(3)
     start, nudge = (torch.randn(shape, generator=draw).to(device) for _ in range(2))
@@ -376,7 +376,8 @@ CLAIMS = [
     ),
     better(
         "(Ours) Plain averaging, without any filter, beats the paper's baseline",
-        "not tested there", "average", "max-pool", "Average-pooling and nearest against max-pool and bilinear.",
+        "not tested there", "average", "max-pool",
+        "Average-pooling and nearest against max-pool and bilinear.",
     ),
     better(
         "(Ours) A correct alias-free resampler beats the paper's baseline", "not stated",
