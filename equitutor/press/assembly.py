@@ -159,5 +159,7 @@ def claims(root: Path) -> str:
                 continue  # a chapter that tests no paper's claim
             body = body or "No run of this chapter is recorded yet."
             link = f"From the chapter {{doc}}`{name}`."
+            if name in behind:
+                link += " Recorded before it had a study, of which no run is recorded yet."
         parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
     return "\n\n".join(parts) or "No chapter tests a claim yet."
