@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -266,3 +267,17 @@ def test_only_a_record_written_since_gets_the_time_of_a_run(book):
     ledger.record("x", entries())
     assert ledger.written_since(before, "x", "fast")
     assert not ledger.written_since(time.time() + 10, "x", "fast")
+
+
+def test_a_chapter_keeps_its_recorded_run_until_its_study_has_records(monkeypatch):
+    from equitutor.press.assembly import claims
+
+    monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda name: f"old {name}.")
+    monkeypatch.setattr("equitutor.studies.pages.claims_markdown", lambda study: f"new {study}.")
+    for recorded in ("polyphase-vit", "alias-free-diffusion"):
+        monkeypatch.setattr("equitutor.studies.load", lambda study, r=recorded: [1] * (study == r))
+        page = claims(ROOT)
+        for name in ("polyphase-vit", "alias-free-diffusion"):
+            assert (f"new {name}." in page) == (name == recorded)
+            assert (f"old {name}." in page) == (name != recorded)
+        assert "old nero." in page

@@ -170,13 +170,15 @@ def title(notebook: Path) -> str:
 
 
 def claims(root: Path) -> str:
-    """Returns the tables of all claims as markdown: of the studies, then of chapters without one.
+    """Returns the tables of all claims as markdown, from the studies that have records.
+
+    A chapter without such a study is judged from the results of its recorded run, if it has one.
 
     Args:
         root: folder of the book.
     """
     from equitutor.ledger import claims_markdown
-    from equitutor.studies import STUDIES, find, load
+    from equitutor.studies import STUDIES, find
     from equitutor.studies import pages as study_pages
 
     behind: dict[str, list[str]] = {}
@@ -187,16 +189,19 @@ def claims(root: Path) -> str:
         if page.suffix != ".ipynb":
             continue
         name = page_name(root, page)
-        # Until a study has a record, what an earlier run of the chapter found stays.
+        # Until a study is complete, what an earlier run of the chapter found stays beside it.
         old = claims_markdown(name)
-        if name in behind and (old is None or any(len(load(study)) for study in behind[name])):
+        if name in behind:
             body = "\n\n".join(map(study_pages.claims_markdown, behind[name]))
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
+            if old is not None:
+                body += (
+                    "\n\nThis study is not complete. What an earlier run of the chapter found, with "
+                    f"trainings and rules of its own:\n\n{old}"
+                )
+        elif old is not None:
+            link, body = f"From the chapter {{doc}}`{name}`.", old
         else:
-            body = old
-            if body is None and "ledger.record(" not in page.read_text(encoding="utf-8"):
-                continue  # a chapter that tests no paper's claim
-            body = body or "No run of this chapter is recorded yet."
-            link = f"From the chapter {{doc}}`{name}`."
+            continue  # a page that tests no paper's claim
         parts.append(f"## {title(page)}\n\n{link}\n\n{body}")
     return "\n\n".join(parts) or "No chapter tests a claim yet."

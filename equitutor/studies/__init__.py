@@ -12,6 +12,7 @@ from equitutor.studies.records import load
 from equitutor.studies.study import STUDIES, Claim, Estimate, Rule, Study, find, grid
 from equitutor.studies.verdicts import (
     above,
+    below,
     estimate,
     every,
     paired,
@@ -28,6 +29,7 @@ __all__ = [
     "Rule",
     "Study",
     "above",
+    "below",
     "estimate",
     "every",
     "find",

@@ -29,6 +29,7 @@ STUDIES = {
     "nero-boxes": "equitutor.studies.nero_boxes",
     "nero-flows": "equitutor.studies.nero_flows",
     "nero-clouds": "equitutor.studies.nero_clouds",
+    "alias-free-diffusion": "equitutor.studies.alias_free",
 }
 
 # smoke: seconds. cpu: hours of two cores. gpu: minutes of one data-center GPU. paper: the paper's.

@@ -10,6 +10,7 @@ from equitutor.studies.study import Claim, Estimate, Rule, Study
 __all__ = [
     "Verdict",
     "above",
+    "below",
     "estimate",
     "every",
     "paired",
@@ -103,6 +104,25 @@ def above(threshold: float, unit: str = "") -> Rule:
     return Rule(
         f"holds if the 95 % interval of the mean lies above {threshold:g}{unit}, does not hold if "
         "it lies below, else undecided",
+        judge,
+    )
+
+
+def below(threshold: float, unit: str = "") -> Rule:
+    """Returns the rule "holds if the whole interval lies below a threshold".
+
+    >>> below(0).judge(estimate([-1.0, -2.0, -3.0])), below(0).judge(estimate([-5.0]))
+    ('holds', 'undecided')
+    """
+
+    def judge(e: Estimate) -> str:
+        if e.high < threshold:
+            return "holds"
+        return "does not hold" if e.low >= threshold else "undecided"
+
+    return Rule(
+        f"holds if the 95 % interval of the mean lies below {threshold:g}{unit}, does not hold if "
+        "it lies above, else undecided",
         judge,
     )
 

@@ -11,7 +11,6 @@ from equitutor.methods.diffusion.fidelity import (
     bootstrap_interval,
     features,
     fid,
-    inception_scores,
     kid,
 )
 from equitutor.methods.diffusion.process import Diffusion
@@ -51,7 +50,6 @@ __all__ = [
     "fid",
     "filtered",
     "group_averaged",
-    "inception_scores",
     "kid",
     "radial_convolutions",
     "realized_angles",

@@ -1,7 +1,7 @@
 """How far generated images are from real ones: FID and KID, with an interval.
 
 With the features of a small digit classifier this is "FID-64": good for comparing two models of one
-experiment, never for comparing with a published FID. `inception_scores` gives the published kind.
+experiment, never for comparing with a published FID.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equitutor.methods.alias_free.arguments import check_maps
 
-__all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "inception_scores", "kid"]
+__all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "kid"]
 
 
 class FeatureNet(nn.Module):
@@ -163,54 +163,6 @@ def bootstrap_interval(
     tail = (1 - level) / 2
     low, high = torch.quantile(values, torch.tensor([tail, 1 - tail]).double()) - values.median()
     return value, value + min(low.item(), 0.0), value + max(high.item(), 0.0)
-
-
-def inception_scores(
-    real: Tensor, made: Tensor, subset: int = 1000, batch: int = 100
-) -> dict[str, float]:
-    """Returns FID and KID (mean, standard deviation) on Inception features, the published kind.
-
-    Needs the packages torchmetrics and torch-fidelity, and downloads the Inception weights once.
-
-    Args:
-        real, made: images (N, C, H, W) in [0, 1] with C = 1, repeated to three channels, or 3.
-        subset: samples in each of KID's 100 subsets, at most those at hand.
-        batch: images in a forward pass.
-
-    Raises:
-        ValueError: other shapes, values outside [0, 1], or a subset that is too large.
-        ImportError: one of the packages is not there.
-
-    Source: as `fid` and `kid`; the networks of torch-fidelity, the paper's tool.
-
-    >>> inception_scores(torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8), subset=9)
-    Traceback (most recent call last):
-    ValueError: subset must be an int in 2 ... 4, got 9
-    """
-    if type(batch) is not int or batch < 1:
-        raise ValueError(f"batch must be an int >= 1, got {batch!r}")
-    for name, x in (("real", real), ("made", made)):
-        check_maps(x, name)
-        if x.shape[1] not in (1, 3):
-            raise ValueError(f"{name} must be (N, 1 or 3, H, W) floats, got {tuple(x.shape)}")
-        if not (x.min() >= 0 and x.max() <= 1):
-            raise ValueError(f"{name} must have values in [0, 1]: scale and clamp it first")
-    most = min(len(real), len(made))
-    if type(subset) is not int or not 2 <= subset <= most:
-        raise ValueError(f"subset must be an int in 2 ... {most}, got {subset!r}")
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    metrics = [
-        FrechetInceptionDistance(feature=2048, normalize=True).to(real.device),
-        KernelInceptionDistance(subset_size=subset, normalize=True).to(real.device),
-    ]
-    for metric in metrics:
-        for x, is_real in ((real, True), (made, False)):
-            for part in x.split(batch):
-                metric.update(part.expand(-1, 3, -1, -1).to(real.device), real=is_real)
-    mean, std = metrics[1].compute()
-    return {"fid": metrics[0].compute().item(), "kid": mean.item(), "kid_std": std.item()}
 
 
 def _check_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
