@@ -21,7 +21,7 @@ from equitutor.actions import roll_images
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
 from equitutor.orbits.orbit import Orbit
-from equitutor.orbits.scale import Scale
+from equitutor.orbits.scale import Scale, silence
 from equitutor.orbits.watching import OWN, Event
 
 _REACHES = 4, 16  # cells that a layer sees of the torus beyond each border: what does, is kept
@@ -38,8 +38,8 @@ class Suspect:
         remedy: what usually helps, in one line; "" where nothing is known.
         error: its own error on its own inputs, relative to how much its output varies.
         gain: the share of the model's error that goes away when this layer alone is repaired, by
-            the wrappers of this module in a copy; negative where it grows. None: not measured, or
-            there is no such repair.
+            the wrappers of this module in a copy; negative where it grows. None: not measured,
+            there is no such repair, or behind it the output says nothing any more.
     """
 
     layer: str
@@ -209,10 +209,12 @@ def measured(
     moved = batching.join([x, *(orbit.act_x(x, g) for g in elements)])
     n = batching.count(x, "x")
 
-    def error() -> float:
+    def error() -> float | None:
         with torch.no_grad():
             y = batching.tensors(model(batching.each_tensor(moved, Tensor.clone)))[0]
         still = y[:n]
+        if silence(y):  # a constant is invariant, and no repair
+            return None
         shares = [Scale(still).share(y[(k + 1) * n : (k + 2) * n] - orbit.act_y(still, g))
                   for k, g in enumerate(elements)]  # fmt: skip
         return sum(shares) / len(shares)
@@ -220,9 +222,10 @@ def measured(
     before, ranked = error(), []
     for suspect, twin in found:
         gain = None
-        if twin is not None:
+        if twin is not None and before:
             with suppress(Exception), _swapped(model, suspect.layer, twin):  # it may not fit there
-                gain = 1 - error() / before if before else 0.0
+                after = error()
+                gain = None if after is None else 1 - after / before
         ranked.append(replace(suspect, gain=gain))
     return sorted(ranked, key=lambda s: -float("inf") if s.gain is None else s.gain, reverse=True)
 
