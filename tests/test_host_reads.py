@@ -244,11 +244,7 @@ def test_every_module_has_a_case():
     assert not {name for name, value in module_classes() if value not in covered} - PARTS
 
 
-# An anchored layer shifts a few images one by one where that is fast and nobody waits: on a CPU.
-ON_A_CPU = {"PolyOrder", "PolyPatchEmbed", "PolyViT", "PolyTwins"}
-
-
-@pytest.mark.parametrize("name", sorted(set(CASES) - ON_A_CPU))
+@pytest.mark.parametrize("name", CASES)
 def test_no_forward_reads_a_number(name):
     module, inputs = build(name)
     without_reads(lambda: module(*inputs))

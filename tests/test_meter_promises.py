@@ -5,6 +5,7 @@ that once broke it, and each check has a twin that fails.
 """
 
 import dataclasses
+import importlib
 import math
 import weakref
 from collections import OrderedDict, UserDict
@@ -41,6 +42,7 @@ from equitutor.orbits import (
 )
 from equitutor.orbits.models import lent, modules_of
 from equitutor.orbits.repairs import Anchored, Circular
+from equitutor.orbits.watching import Watch
 
 quick = settings(deadline=None, max_examples=25)
 HALVES = (torch.float16, torch.bfloat16)
@@ -559,7 +561,15 @@ class Answer(OrderedDict):
     pass
 
 
+class Wrapped:
+    """As libraries wrap a tensor: no tuple, no dict, no dataclass."""
+
+    def __init__(self, image, mark):
+        self.kind, self.image, self.mark = "image", image, mark
+
+
 CONTAINERS = {
+    "object": Wrapped,
     "tuple": lambda a, b: (a, b),
     "NamedTuple": lambda a, b: Pair(a, b, "mine"),
     "dataclass": lambda a, b: Record(a, b),
@@ -572,7 +582,7 @@ CONTAINERS = {
 def open_up(data):
     """Return the first tensor, whatever holds it."""
     while not isinstance(data, torch.Tensor):
-        if dataclasses.is_dataclass(data):
+        if dataclasses.is_dataclass(data) or isinstance(data, Wrapped):
             data = data.image
         else:
             data = next(iter(data.values())) if isinstance(data, dict) else data[0]
@@ -975,6 +985,40 @@ def test_a_gain_is_what_the_repair_does():
         assert_equivariant(net, x, orbit)
 
 
+def test_a_repair_after_which_the_output_is_constant_gains_nothing():
+    """What the ReLU lets through is made by the border alone: without it nothing is left."""
+    edges = nn.Conv2d(1, 1, 3, padding=1)
+    with torch.no_grad():
+        edges.weight.fill_(-1.0)[0, 0, 1, 1] = 8.0
+        edges.bias.fill_(-0.5)
+    net = nn.Sequential(edges, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    found = diagnose(net, 1 + 0.01 * noise(3, 1, 8, 8), shifts(8, 8), repairs=True)
+    assert [(s.layer, s.gain) for s in found.suspects] == [("0", None)]
+    edges.bias.data.zero_()  # the twin: now the repair is one
+    found = diagnose(net, 1 + 0.01 * noise(3, 1, 8, 8), shifts(8, 8), repairs=True)
+    assert [s.gain for s in found.suspects] == [pytest.approx(1.0)]
+
+
+def test_gains_are_the_same_in_float32_and_float64(monkeypatch):
+    gains = []
+    for small in (0.0, math.inf):  # errors above it are repaired in float32
+        monkeypatch.setattr(importlib.import_module("equitutor.orbits.diagnose"), "SMALL", small)
+        found = diagnose(faulty(), noise(3, 1, 16, 16), shifts(16, 16), repairs=True)
+        gains.append({s.layer: s.gain for s in found.suspects})
+    assert gains[0] == pytest.approx(gains[1], abs=1e-4) and gains[0] != gains[1]
+
+
+def test_a_tensor_that_several_layers_see_is_held_once():
+    """The memory of a diagnosis is one pass of the model, whatever the nesting of its layers."""
+    net = nn.Sequential(nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True))))
+    events = Watch(net).run(noise(2, 3))
+    held = {id(t): t for e in events for t in e.tensors}
+    assert len(events) == 10 and len(held) == 3  # the input, before and after the ReLU
+    seen = []
+    Watch(net).stream(noise(2, 3), lambda event: seen.extend(map(weakref.ref, event.tensors)))
+    assert len(seen) == 10 and not any(there() is not None for there in seen)
+
+
 # At size -------------------------------------------------------------------------------------
 
 
@@ -996,6 +1040,34 @@ def test_shards_are_one_process_bit_for_bit(batch):
     assert joined.scores.shape == (5, 19) and joined.outputs.shape == (5, 19, 3)
     assert torch.equal(joined.scores[:, :5], parts[0].scores)
     assert joined.meta["seconds"] == pytest.approx(sum(p.meta["seconds"] for p in parts))
+
+
+def test_few_tasks_wait_for_an_executor():
+    """All of them at once would be a second copy of the data, and one of the model for each."""
+    waiting = []
+
+    class Future:
+        def __init__(self, call, task):
+            self.call, self.task = call, task
+            waiting.append(self)
+
+        def result(self):
+            waiting.remove(self)
+            return self.call(self.task)
+
+    most = []
+
+    class Slow:
+        _max_workers = 3
+
+        def submit(self, call, task):
+            most.append(len(waiting))
+            return Future(call, task)
+
+    x, y = noise(60, 1, 6, 6), torch.zeros(60).long()
+    scores = evaluate(lambda x: x[:, 0, 0], x, y, so2(5), batch=2, executor=Slow()).scores
+    assert max(most) == 5 and len(most) == 30 and not waiting
+    assert torch.equal(scores, evaluate(lambda x: x[:, 0, 0], x, y, so2(5)).scores)
 
 
 def test_results_that_differ_are_not_merged():

@@ -176,6 +176,26 @@ def test_what_cannot_be_drawn_is_refused(draw, message):
         draw()
 
 
+def test_the_floor_of_the_measurement_is_drawn():
+    """As a band around a curve, and as a frame on the scale of colors."""
+    scores, floor = torch.full((8, 2), 0.5), torch.full((8, 2), 0.1)
+    plain, known = OrbitResult(scores, so2(8)), OrbitResult(scores, so2(8), floor=floor)
+    bands = lambda ax: [c for c in ax.collections if "itself" in str(c.get_label())]
+    assert not bands(plot_polar(plain, band=False))
+    ax = plot_polar({"one": known, "two": known}, band=False)
+    (band,) = bands(ax)  # named once, drawn for both
+    radii = band.get_paths()[0].vertices[:, 1]
+    assert len(ax.collections) == 2
+    assert radii.min() == pytest.approx(0.4) and radii.max() == pytest.approx(0.6)
+    scores = torch.arange(16.0).view(8, 2)
+    for floor, words in ((None, "score"), (torch.full((8, 2), 2.0), "±2")):
+        (ax,) = plot_heat(OrbitResult(scores, shifts(2, 4), floor=floor))
+        bar = next(a for a in ax.figure.axes if a is not ax)
+        assert words in bar.get_ylabel()
+        frames = [p for p in bar.patches if p.get_height() == pytest.approx(4.0)]
+        assert len(frames) == (floor is not None)
+
+
 def test_heat_of_windows_has_no_shift_in_the_middle():
     orbit = windows(16, 8, reach=4, step=2)  # 5 x 5 shifts from -4 to 4
     scores = torch.zeros(25, 2)

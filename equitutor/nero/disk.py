@@ -13,6 +13,7 @@ from equitutor.nero.scale import (
     as_mapping,
     check_axes,
     color_bar,
+    largest_floor,
     shared_scale,
     values_of,
 )
@@ -82,7 +83,7 @@ def plot_disk(
             ax.set_title(f"{named}\naxis in {plane}".strip())
             if name in means:
                 ax.set_xlabel(f"{ax.get_xlabel()}\nHaar mean {means[name]:.3g}")
-    color_bar(mesh, axes.flatten(), label, scale)
+    color_bar(mesh, axes.flatten(), label, scale, largest_floor(results.values(), sample))
     return axes
 
 

@@ -11,6 +11,7 @@ from equitutor.nero.scale import (
     as_mapping,
     check_axes,
     color_bar,
+    largest_floor,
     shared_scale,
     values_of,
 )
@@ -59,7 +60,7 @@ def plot_heat(
         ax.plot(0, 0, "+", color="white", ms=9, mew=2.5)
         ax.plot(0, 0, "+", color="black", ms=8, mew=1)
         ax.set(title=name, xlabel="shift right (px)", ylabel="shift down (px)")
-    color_bar(image, axes, label, scale)
+    color_bar(image, axes, label, scale, largest_floor(results.values(), sample))
     return axes
 
 

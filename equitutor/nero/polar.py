@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from equitutor import figures
-from equitutor.nero.scale import Results, as_mapping, check_ax, value_range, values_of
+from equitutor.nero.scale import Results, as_mapping, check_ax, floor_of, value_range, values_of
 
 
 def plot_polar(
@@ -22,7 +22,8 @@ def plot_polar(
     """Returns the polar axes with one curve for each model: the angle of the input, the score.
 
     The radius starts at zero, so that areas do not mislead. The band holds the middle half of the
-    samples at each angle; it shows what the mean hides.
+    samples at each angle; it shows what the mean hides. A result with a floor, as `evaluate` makes
+    with floor=True, gets a dark band: the scores are not known better than it is wide.
 
     Args:
         results: result on an `so2` orbit, or a dict name -> result of several models.
@@ -54,7 +55,7 @@ def plot_polar(
     if not all(role in list(figures.COLORS) for role in (roles or {}).values()):
         raise ValueError(f"roles must map to some of {list(figures.COLORS)}, got {roles}")
     colors = list(figures.COLORS.values())
-    top = 0.0
+    top, noted = 0.0, False
     for k, (name, result) in enumerate(results.items()):
         values = values_of(result, sample)
         lowest, highest = value_range(values)
@@ -66,6 +67,14 @@ def plot_polar(
         close = lambda v: np.append(v.numpy(), v.numpy()[0])
         ax.plot(closed, close(values), color=color, lw=1.8, label=name)
         top = max(top, highest)
+        floor = floor_of(result, sample)
+        if floor is not None:
+            low, high = (values - floor).clamp(min=0), values + floor
+            ax.fill_between(closed, close(low), close(high), color=figures.COLORS["muted"],
+                            alpha=0.5, lw=0, zorder=1.5,
+                            label=None if noted else "the measurement itself")  # fmt: skip
+            noted = True
+            top = max(top, value_range(high)[1])
         if band and sample is None and result.scores.shape[1] > 1:
             scores = result.scores.detach().cpu().double()
             low, high = (torch.nanquantile(scores, q, 1) for q in (0.25, 0.75))
@@ -73,6 +82,6 @@ def plot_polar(
             top = max(top, value_range(high)[1])
     ax.set(ylim=(0, limit or top or 1), theta_zero_location="E", title=label)
     ax.set_thetagrids(range(0, 360, 45))
-    if any(results):
+    if any(results) or noted:
         ax.legend(loc="lower left", bbox_to_anchor=(1.0, 0.0))
     return ax

@@ -67,6 +67,20 @@ def values_of(result: OrbitResult, sample: int | None) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()  # NumPy has no bfloat16
 
 
+def floor_of(result: OrbitResult, sample: int | None) -> Tensor | None:
+    """Returns how far `values_of` is off by the measurement alone, (G,); None: not measured."""
+    if result.floor is None:
+        return None
+    floor = result.floor.nanmean(1) if sample is None else result.floor[:, sample]
+    return floor.detach().cpu().double().nan_to_num()
+
+
+def largest_floor(results: Iterable[OrbitResult], sample: int | None = None) -> float | None:
+    """Returns the largest `floor_of` of several panels on one scale; None where none is known."""
+    floors = [floor_of(result, sample) for result in results]
+    return max((f.max().item() for f in floors if f is not None), default=None)
+
+
 def check_sample(result: OrbitResult, sample: int) -> None:
     """Returns nothing; raises ValueError unless `sample` indexes the samples of `result`."""
     try:
@@ -142,12 +156,26 @@ def shared_scale(
     return Scale(low, high, extend, note if any(clips) else "")
 
 
-def color_bar(artist, axes: Sequence, label: str, scale: Scale, **kwargs):
-    """Returns the one color bar of all `axes`; an arrow and a note mark an end that clips."""
+def color_bar(
+    artist, axes: Sequence, label: str, scale: Scale, floor: float | None = None, **kwargs
+):
+    """Returns the one color bar of all `axes`; an arrow and a note mark an end that clips.
+
+    A frame in its middle is as high as the `floor` of the measurement to both sides: colors that
+    differ by less say nothing.
+    """
     label = f"{label} ({scale.note})" if scale.note else label
-    return axes[0].figure.colorbar(
+    if floor is not None:
+        label += f"\nframed: the measurement itself, ±{floor:.1g}"
+    bar = axes[0].figure.colorbar(
         artist, ax=list(axes), label=label, extend=scale.extend, **({"shrink": 0.85} | kwargs)
     )
+    if floor is not None:
+        middle = (scale.low + scale.high) / 2
+        span = bar.ax.axvspan if bar.orientation == "horizontal" else bar.ax.axhspan
+        span(max(scale.low, middle - floor), min(scale.high, middle + floor),
+             facecolor="none", edgecolor="white", lw=1.5)  # fmt: skip
+    return bar
 
 
 def check_axes(axes: Sequence, count: int, projection: str = "rectilinear") -> Sequence:

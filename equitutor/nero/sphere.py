@@ -12,6 +12,7 @@ from equitutor.nero.scale import (
     as_mapping,
     check_axes,
     color_bar,
+    largest_floor,
     shared_scale,
     values_of,
 )
@@ -72,7 +73,7 @@ def plot_sphere(
     for ax, (name, (places, values)) in zip(axes, dots.items(), strict=True):
         picture = _draw(ax, places, values, scale)
         ax.set_title(name)
-    color_bar(picture, axes, label, scale, shrink=0.75)
+    color_bar(picture, axes, label, scale, largest_floor(results.values(), sample), shrink=0.75)
     return axes
 
 

@@ -13,6 +13,7 @@ from equitutor.nero.scale import (
     check_axes,
     check_sample,
     color_bar,
+    largest_floor,
     shared_scale,
     values_of,
 )
@@ -81,7 +82,7 @@ def plot_tiles(
         ax.set_title(name)
         written = maps[name] is None
         image = _draw(ax, layout, tiles[name], titles[name], scale, written)
-    color_bar(image, axes, label, scale)
+    color_bar(image, axes, label, scale, largest_floor(results.values(), sample))
     return axes
 
 

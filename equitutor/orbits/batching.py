@@ -1,4 +1,4 @@
-"""Batches of anything: tensors, arrays, lists, and tuples, dicts and dataclasses of these.
+"""Batches of anything: tensors, arrays, lists, and tuples, dicts, dataclasses and objects of these.
 
 Whatever the type of a container, what comes back has the same. Parts that are no batches (None,
 numbers, names, tensors without axes) belong to all samples and are handed on as they are.
@@ -146,9 +146,19 @@ def _parts(data: Any) -> list | None:
         return list(data.values())
     if isinstance(data, tuple):
         return list(data)
-    if is_dataclass(data) and not isinstance(data, type):
-        return [getattr(data, f.name) for f in fields(data)]
-    return None
+    names = _names(data)
+    return [getattr(data, name) for name in names] if names else None
+
+
+def _names(data: Any) -> list[str]:
+    """Returns the fields of a dataclass, or the tensors that another object wraps, by name."""
+    if isinstance(data, type | Tensor):
+        return []
+    if is_dataclass(data):
+        return [f.name for f in fields(data)]
+    if hasattr(data, "__len__"):
+        return []
+    return [name for name, v in getattr(data, "__dict__", {}).items() if isinstance(v, Tensor)]
 
 
 def _rebuild(data: Any, parts: list) -> Any:
@@ -161,8 +171,8 @@ def _rebuild(data: Any, parts: list) -> Any:
         for key, part in zip(data, parts, strict=True):
             new[key] = part
     else:
-        for f, part in zip(fields(data), parts, strict=True):
-            object.__setattr__(new, f.name, part)  # a frozen one, too: it is a copy
+        for name, part in zip(_names(data), parts, strict=True):
+            object.__setattr__(new, name, part)  # a frozen one, too: it is a copy
     return new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -34,6 +35,7 @@ NONE_FITS = "unknown: no action fits"
 MOVE = "perturb=0.1, which moves all parameters: one that starts at zero hides what is behind it"
 ALL_ACTIONS = 3  # elements at which every action is tried
 FAINT, FAINT_NOISE = 1e-10, 0.1  # an error that float64 does not make, and what brings it out
+SMALL = 1e-2  # an error that float32 could blur
 LAYERS_ASKED = 32  # whether the output sees them at all
 
 
@@ -100,16 +102,16 @@ def diagnose(
         x = scale.with_another(x)
     device = batching.all_tensors(x)[0].device
     dtype, precision = widest(device), "float64"
+    stored = coarsest(*batching.tensors(x), *model.parameters())
     lend = partial(lent, model, evaluate=False, noise=perturb)
     if dtype == torch.float64:
         try:
             with lend(dtype=dtype), uncast(device), _uncompiled():
                 torch.manual_seed(0)
-                Watch(model).run(cast(x, dtype))
+                Watch(model).stream(cast(x, dtype), lambda event: None)
         except Exception:  # float32 constants in its code: check it as it is
             dtype = torch.float32
     if dtype != torch.float64:
-        stored = coarsest(*batching.tensors(x), *model.parameters())
         dtype, precision = None, "its own precision"
         tolerance = max(tolerance, 4 * rounding_of(stored))
     with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
@@ -117,7 +119,7 @@ def diagnose(
         check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
-        check.look_on(model, repairs)
+        check.look_on(model, repairs, stored)
     faint = check.faint()
     if faint is not None and dtype and not perturb:
         # More than rounding, and less than the tolerance: a fault behind a gate that starts small?
@@ -137,7 +139,8 @@ def diagnose(
 
 def _uncompiled() -> AbstractContextManager:
     stance = getattr(torch.compiler, "set_stance", None)  # from torch 2.6 on
-    return nullcontext() if stance is None else stance("force_eager")
+    compiler = "torch._dynamo" in sys.modules  # it takes seconds to load, and would find nothing
+    return stance("force_eager") if stance and compiler else nullcontext()
 
 
 def _spread(orbit: Orbit, count: int) -> list[int]:
@@ -197,10 +200,16 @@ class _Check:
 
     def run(self) -> None:
         self.still = self.watch.run(self.x)
-        again = {e.key: e for e in self.watch.run(self.x)}
-        self.random = {
-            e.key for e in self.still if not self._same(e.tensors, again.get(e.key), equal=True)
-        }
+        still = {e.key: e for e in self.still}
+        repeated: set = set()
+
+        def same(event: Event) -> None:
+            before = still.get(event.key)
+            if before and self._same(before.tensors, event, equal=True):
+                repeated.add(event.key)
+
+        self.watch.stream(self.x, same)
+        self.random = still.keys() - repeated
         self.errors = {
             (e.key, k): dict.fromkeys(self.options(e, k), 0.0)
             for e in self.still
@@ -217,22 +226,29 @@ class _Check:
             raise ValueError("model must return a floating point tensor, which argmax does not")
         self.range = last.tensors[0]  # over samples, and over elements as far as it moves
         for g, element in enumerate(self.tried):
-            moved = {e.key: e for e in self.watch.run(self.orbit.act_x(self.x, element))}
-            for event in self.still:
-                other = moved.get(event.key)
-                if not self._same(event.tensors, other):
-                    self.ran_otherwise.add(event.key)
-                    continue
-                for k, (a, b) in enumerate(zip(event.tensors, other.tensors, strict=True)):
-                    if (event.key, k) not in self.linked:
-                        self._score(event, k, a, b, g)
-            if last.key not in self.ran_otherwise:
-                a, b = last.tensors[0], moved[last.key].tensors[0]
-                share = self.scales[last.key, 0].share(self.stated.error(a, b, g))
-                self.output = max(self.output, share)
-                self.range = scale.extremes([self.range, b])
+            missing = set(still)
+
+            def compare(event: Event, g=g, missing=missing) -> None:
+                before = still.get(event.key)
+                if before and self._same(before.tensors, event):
+                    missing.discard(event.key)
+                    self._compare(before, event, g)
+
+            self.watch.stream(self.orbit.act_x(self.x, element), compare)
+            self.ran_otherwise |= missing
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
+
+    def _compare(self, still: Event, moved: Event, g: int) -> None:
+        """Scores one event of the pass at element g; nothing of it is kept but numbers."""
+        for k, (a, b) in enumerate(zip(still.tensors, moved.tensors, strict=True)):
+            if (still.key, k) not in self.linked:
+                self._score(still, k, a, b, g)
+        if still.key == self.still[-1].key:
+            a, b = still.tensors[0], moved.tensors[0]
+            share = self.scales[still.key, 0].share(self.stated.error(a, b, g))
+            self.output = max(self.output, share)
+            self.range = scale.extremes([self.range, b])
 
     def _link(self) -> None:
         """Finds the inputs that are an earlier layer's output: they need no second look."""
@@ -243,7 +259,7 @@ class _Check:
                 here = (event.key, k)
                 origin = origins.get(number)
                 alone = len(self.errors[here]) == 1  # an action is declared for it
-                if origin and not alone and torch.equal(a, origin[1]):
+                if origin and not alone and a is origin[1]:
                     self.linked[here] = origin[0]
                 elif event.leaves or not alone:
                     origins[number] = (here, a)
@@ -259,13 +275,19 @@ class _Check:
         )
 
     def _score(self, event: Event, k: int, a: Tensor, b: Tensor, g: int) -> None:
-        """Adds what each action leaves over at element g; after a few, of those that fit only."""
+        """Adds what actions leave over at element g, and keeps those that fit, or the best one."""
         errors, size = self.errors[event.key, k], self.scales[event.key, k]
-        alive = [c for c, e in errors.items() if e <= self.tolerance]
-        for candidate in list(errors) if g < ALL_ACTIONS else alive:
+        fits = any(e <= self.tolerance for e in errors.values())
+        if g >= ALL_ACTIONS and not fits:
+            return
+        for candidate in errors:
             errors[candidate] = max(errors[candidate], size.share(candidate.error(a, b, g)))
             if g >= ALL_ACTIONS and errors[candidate] <= self.tolerance:
                 break
+        best = min(errors, key=errors.get)
+        for candidate, error in list(errors.items()):
+            if error > self.tolerance and candidate is not best:
+                del errors[candidate]
 
     def listen(self) -> None:
         """Finds what the output does not say: how far the meter sees, and what it is blind to."""
@@ -274,20 +296,20 @@ class _Check:
         if self.orbit.inv_x is not None:
             back, shares = round_trip(self.orbit), []
             for element in self.tried[:ALL_ACTIONS]:
-                there = self.watch.run(back.act_x(self.x, element))[-1].tensors[0]
+                there = self.watch.output(back.act_x(self.x, element))[0]
                 fits = there.shape == outputs[0].shape
                 shares.append(size.share(there - outputs[0] if fits else None))
             self.floor = max(shares)
         self.silence = scale.silence(self.range)
         if self.silence:  # the samples may lie on one orbit: ask about another
-            more = self.watch.run(scale.with_another(self.x))[-1].tensors[0]
+            more = self.watch.output(scale.with_another(self.x))[0]
             self.silence = scale.silence(scale.extremes([self.range, more]))
         if self.output > self.tolerance or self.silence:
             return
         lost = [e for e in self.still if e.leaves and e.name != OWN and not self._fits(e)]
         for event in lost[:LAYERS_ASKED]:
             with _shaken(event.module):
-                shaken = self.watch.run(self.x)[-1].tensors
+                shaken = self.watch.output(self.x)
             if all(map(torch.equal, shaken, outputs)):
                 self.unseen = self.still.index(event)
                 return
@@ -299,15 +321,19 @@ class _Check:
         lost = (k for k, e in enumerate(self.still) if e.leaves and e.name != OWN)
         return next((k for k in lost if not self._fits(self.still[k])), None)
 
-    def look_on(self, model: nn.Module, repairs: bool) -> None:
+    def look_on(self, model: nn.Module, repairs: bool, own: torch.dtype) -> None:
         """Finds what else is wrong behind the first loss: layers of images that roll."""
         self.suspects = []
         rolls = self.moves.kind == "image" and not any(self.moves.turns)
         if self.output > self.tolerance and rolls:
             found = suspects(self.still, self.moves.size, self.moves.rolls, self.tolerance)
-            self.suspects = [suspect for _, suspect in found]
-            if repairs:
-                self.suspects = measured(model, self.x, self.orbit, self.tried, found)
+            self.suspects = [suspect for suspect, _ in found]
+            if repairs:  # a share of an error that is no small one: float32 will do
+                wide = coarsest(*batching.tensors(self.x)) == torch.float64 != own
+                dtype = torch.float32 if wide and self.output > SMALL else None
+                with lent(model, evaluate=False, dtype=dtype):
+                    x = cast(self.x, dtype)
+                    self.suspects = measured(model, x, self.orbit, self.tried, found)
 
     def _fits(self, event: Event) -> bool:
         errors = [self.errors[event.key, k] for k in range(len(event.tensors))]

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -16,6 +17,8 @@ from equitutor.orbits import batching, metrics
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Orbit, leave, round_trip
 from equitutor.orbits.result import OrbitResult
+
+AT_ONCE = 64  # tasks that wait for an executor that does not say how many workers it has
 
 
 def evaluate(
@@ -103,11 +106,10 @@ def evaluate(
         if executor is None:
             parts = [walk(model, *block, tick=bar.update) for block in blocks]
         else:
-            sent = [executor.submit(_elsewhere, _packed((walk, model, device, block)))
-                    for block in blocks]  # fmt: skip
+            tasks = (_packed((walk, model, device, block)) for block in blocks)
             parts = []
-            for (first, last), future in zip(spans, sent, strict=True):
-                parts.append(future.result())
+            for (first, last), part in zip(spans, _spread(executor, tasks), strict=True):
+                parts.append(part)
                 bar.update(len(orbit) * (last - first))
     seconds = time.perf_counter() - start
     meta = {
@@ -211,6 +213,18 @@ def _walk(
             if tick is not None:
                 tick(size)
     return scores, batching.stack(kept) if keep else None  # fmt: skip
+
+
+def _spread(executor: Executor, tasks: Iterator[bytes]) -> Iterator[tuple[Tensor, Any]]:
+    """Returns the results in order; few tasks wait at a time, so that memory does not grow."""
+    most = 2 * getattr(executor, "_max_workers", AT_ONCE)
+    waiting: deque = deque()
+    for task in tasks:
+        waiting.append(executor.submit(_elsewhere, task))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _packed(task: Any) -> bytes:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,10 +21,10 @@ from equitutor.actions import roll_images
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
 from equitutor.orbits.orbit import Orbit
-from equitutor.orbits.scale import Scale
+from equitutor.orbits.scale import Scale, silence
 from equitutor.orbits.watching import OWN, Event
 
-_REACH = 16  # pixels that a layer sees of the torus beyond each border, before its stride
+_REACHES = 4, 16  # cells that a layer sees of the torus beyond each border: what does, is kept
 _GAIN_ELEMENTS = 4
 
 
@@ -38,8 +38,8 @@ class Suspect:
         remedy: what usually helps, in one line; "" where nothing is known.
         error: its own error on its own inputs, relative to how much its output varies.
         gain: the share of the model's error that goes away when this layer alone is repaired, by
-            the wrappers of this module in a copy; negative where it grows. None: not measured, or
-            there is no such repair.
+            the wrappers of this module in a copy; negative where it grows. None: not measured,
+            there is no such repair, or behind it the output says nothing any more.
     """
 
     layer: str
@@ -66,14 +66,14 @@ class Circular(nn.Module):
     True
     """
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module, reach: int = _REACHES[-1]):
         super().__init__()
-        self.layer = layer
+        self.layer, self.reach = layer, reach
 
     def forward(self, x: Tensor) -> Any:
         plain = self.layer(x)
         step = stride_of(x, plain)
-        around = [min(_REACH, side // step) * step for side in x.shape[-2:]]
+        around = [min(self.reach, side // step) * step for side in x.shape[-2:]]
         wide = torch.cat([x[..., -around[0] :, :], x, x[..., : around[0], :]], -2)
         wide = torch.cat([wide[..., -around[1] :], wide, wide[..., : around[1]]], -1)
         y = self.layer(wide)  # (B, C, h + 2 a, w + 2 a), a of the cells of its own grid
@@ -104,11 +104,11 @@ def stride_of(x: Tensor, y: Tensor) -> int:
 
 def suspects(
     events: list[Event], size: tuple[int, int], rolls: Sequence[tuple[int, int]], tolerance: float
-) -> list[tuple[Event, Suspect]]:
-    """Returns the layers that are not equivariant by themselves to rolls of their own inputs.
+) -> list[tuple[Suspect, nn.Module | None]]:
+    """Returns the layers that are not equivariant by themselves, each with its mended twin.
 
-    A layer is to follow the rolls of the orbit, in the pixels of its own grid; where these are
-    parts of one of them, whole ones.
+    A layer is given its own inputs, rolled. It is to follow the rolls of the orbit, in the pixels
+    of its own grid; where these are parts of one of them, whole ones.
 
     Args:
         events: of one run, as `Watch` records them; layers that have weights of their own or no
@@ -126,19 +126,20 @@ def suspects(
         if event.leaves or not whole or event.name in (OWN, *seen) or len(event.tensors) != 1:
             continue
         seen.add(event.name)
-        if any(event.name.startswith(f"{s.layer}.") for _, s in found):
+        if any(event.name.startswith(f"{s.layer}.") for s, _ in found):
             continue  # a part of one that is named already
         x = event.tensors[0]
         if x.ndim != 4 or min(x.shape[-2:]) < 2:
             continue
         suspect = _tried(event, x, max(1, round(unit * x.shape[-1] / size[1])), tolerance)
-        if suspect is not None:
-            found.append((event, suspect))
+        found += [suspect] if suspect else []
     return found
 
 
-def _tried(event: Event, x: Tensor, by: int, tolerance: float) -> Suspect | None:
-    layer = event.module
+def _tried(
+    event: Event, x: Tensor, by: int, tolerance: float
+) -> tuple[Suspect, nn.Module | None] | None:
+    layer, kind = event.module, type(event.module).__name__
     y = _output(layer, x)
     if y is None or y.ndim != 4:
         return None
@@ -147,19 +148,23 @@ def _tried(event: Event, x: Tensor, by: int, tolerance: float) -> Suspect | None
     if own <= tolerance:
         return None
     whole = own if cells == by else _error(layer, x, cells)
-    border = whole > tolerance and _error(Circular(layer), x, cells) <= tolerance
-    if whole > tolerance and not border:
+    twins = [layer] if whole <= tolerance else [Circular(layer, reach) for reach in _REACHES]
+    mended = (t for t in twins if t is layer or _error(t, x, cells) <= tolerance)
+    twin = next(mended, None)
+    if twin is None:
         cause, remedy = "treats places differently", "one weight for all places"
-        return Suspect(event.name, type(layer).__name__, cause, remedy, own)
+        return Suspect(event.name, kind, cause, remedy, own), None
     causes, remedies = [], []
-    if border:
+    if twin is not layer:
         causes.append("shows the border of the image")
         remedies.append("circular padding")
-    if cells > by and _error(Circular(layer), x, by) > tolerance:
+    around = twin if twin is not layer else Circular(layer, _REACHES[0])
+    if cells > by and _error(around, x, by) > tolerance:
         causes.append(f"keeps every {step}{'nd' if step == 2 else 'th'} pixel by its place")
         remedies.append("no stride, an anchored grid, or a low-pass filter before it")
+        twin = Anchored(around)
     causes, remedies = causes or ["treats places differently"], remedies or [""]
-    return Suspect(event.name, type(layer).__name__, " and ".join(causes), "; ".join(remedies), own)
+    return Suspect(event.name, kind, " and ".join(causes), "; ".join(remedies), own), twin
 
 
 def _output(layer: nn.Module, x: Tensor) -> Tensor | None:
@@ -187,7 +192,11 @@ def _error(layer: nn.Module, x: Tensor, by: int) -> float:
 
 
 def measured(
-    model: nn.Module, x: Any, orbit: Orbit, tried: list[int], found: list[tuple[Event, Suspect]]
+    model: nn.Module,
+    x: Any,
+    orbit: Orbit,
+    tried: list[int],
+    found: list[tuple[Suspect, nn.Module | None]],
 ) -> list[Suspect]:
     """Returns the suspects with the gain of repairing each alone, the largest first.
 
@@ -200,25 +209,24 @@ def measured(
     moved = batching.join([x, *(orbit.act_x(x, g) for g in elements)])
     n = batching.count(x, "x")
 
-    def error() -> float:
+    def error() -> float | None:
         with torch.no_grad():
             y = batching.tensors(model(batching.each_tensor(moved, Tensor.clone)))[0]
         still = y[:n]
+        if silence(y):  # a constant is invariant, and no repair
+            return None
         shares = [Scale(still).share(y[(k + 1) * n : (k + 2) * n] - orbit.act_y(still, g))
                   for k, g in enumerate(elements)]  # fmt: skip
         return sum(shares) / len(shares)
 
     before, ranked = error(), []
-    for event, suspect in found:
-        twin: nn.Module = Circular(event.module)
-        if "by its place" in suspect.cause:
-            twin = Anchored(twin)
-        try:
-            with _swapped(model, event.name, twin):
-                gain = 1 - error() / before if before else 0.0
-        except Exception:  # a twin does not fit there
-            gain = None
-        ranked.append(Suspect(**{**vars(suspect), "gain": gain}))
+    for suspect, twin in found:
+        gain = None
+        if twin is not None and before:
+            with suppress(Exception), _swapped(model, suspect.layer, twin):  # it may not fit there
+                after = error()
+                gain = None if after is None else 1 - after / before
+        ranked.append(replace(suspect, gain=gain))
     return sorted(ranked, key=lambda s: -float("inf") if s.gain is None else s.gain, reverse=True)
 
 

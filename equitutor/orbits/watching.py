@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +25,7 @@ class Event:
     leaves: bool  # True: outputs, False: inputs
     module: nn.Module = field(repr=False)
     tensors: list[Tensor] = field(repr=False)
-    ids: list[int] = field(repr=False)
+    ids: list[int] = field(repr=False)  # numbers of the tensors, equal for one and the same
     parents: tuple[tuple[str, int], ...] = ()  # the calls this one happened in, outermost first
 
     @property
@@ -59,18 +62,42 @@ class Watch:
         self.model = model
 
     def run(self, x: Any) -> list[Event]:
-        """Returns the events of one forward pass; no hook stays behind, whatever happens."""
+        """Returns the events of one forward pass. A tensor that several share is held once."""
         events: list[Event] = []
+        held: dict[int, list[Tensor]] = {}
+
+        def keep(event: Event) -> None:
+            for k, (number, t) in enumerate(zip(event.ids, event.tensors, strict=True)):
+                copies = held.setdefault(number, [])
+                same = [c for c in copies[-1:] if torch.equal(c, t)]  # else written to since then
+                if not same:
+                    copies.append(t.clone())
+                event.tensors[k] = copies[-1]
+            events.append(event)
+
+        self.stream(x, keep)
+        return events
+
+    def stream(self, x: Any, see: Callable[[Event], None]) -> list[Tensor]:
+        """Returns the tensors of the output, and shows each event of the pass while it happens.
+
+        The tensors of such an event are the model's own: whoever wants to keep them copies them,
+        for a later layer may write into them. No hook stays behind, whatever happens.
+        """
         calls: dict[str, int] = {}
         open_calls: list[tuple[str, int]] = []
-        keep: list[Any] = []  # alive until the end, so that no id is given twice
+        known: dict[int, tuple[weakref.ref, int]] = {}  # an id is given again once a tensor is gone
+        numbers = itertools.count()
+
+        def number(t: Tensor) -> int:
+            if id(t) not in known or known[id(t)][0]() is not t:
+                known[id(t)] = weakref.ref(t), next(numbers)
+            return known[id(t)][1]
 
         def note(name, module, data, leaves, call):
             found = tensors(data)
-            keep.append(found)
-            copies = [t.detach().clone() for t in found]  # a later layer may write in place
-            ids = [id(t) for t in found]
-            events.append(Event(name, call, leaves, module, copies, ids, tuple(open_calls)))
+            ids, plain = [number(t) for t in found], [t.detach() for t in found]
+            see(Event(name, call, leaves, module, plain, ids, tuple(open_calls)))
 
         def enter(name, module):
             def hook(_, args, kwargs):
@@ -94,9 +121,12 @@ class Watch:
                     module.register_forward_pre_hook(enter(name, module), with_kwargs=True)
                 )
                 handles.append(module.register_forward_hook(leave(name, module), with_kwargs=True))
-            with torch.no_grad():
-                self.model(each_tensor(x, Tensor.clone))  # it may write into it
+            return self.output(x)
         finally:
             for handle in handles:
                 handle.remove()
-        return events
+
+    def output(self, x: Any) -> list[Tensor]:
+        """Returns the floating point tensors of the model's output, with nobody watching."""
+        with torch.no_grad():
+            return tensors(self.model(each_tensor(x, Tensor.clone)))  # it may write into it
