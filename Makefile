@@ -1,11 +1,14 @@
 # make book   build the book            make bench  run the benchmarks
 # make test   run every test            make clean  remove what was built; runs are kept
+# make teach  assignments, graders, slides and notes of the course, in build/teach
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: book test bench clean
+SESSIONS ?=
+
+.PHONY: book test teach bench clean
 
 book: $(READY)
 	$(PY) -m equitutor build
@@ -15,6 +18,10 @@ book: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal tests/notebooks
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal --ignore=tests/notebooks
+
+# One session: make teach SESSIONS=nero
+teach: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m tools.teach $(SESSIONS)
 
 bench: $(READY)
 	@for file in tests/bench/*.py; do \
