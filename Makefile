@@ -1,12 +1,15 @@
 # make book   build the book            make bench  run the benchmarks
 # make test   run every test            make clean  remove what was built; runs are kept
 # make colab  write the copies for Colab and run them all with Colab's packages
+# make teach  assignments, graders, slides and notes of the course, in build/teach
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: book test bench clean colab
+SESSIONS ?=
+
+.PHONY: book test teach colab bench clean
 
 book: $(READY)
 	$(PY) -m equitutor build
@@ -20,6 +23,9 @@ test: $(READY)
 colab: $(READY)
 	$(PY) -m tools.colab
 	$(PY) -m tools.colab_run $(NAMES)
+# One session: make teach SESSIONS=nero
+teach: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m tools.teach $(SESSIONS)
 
 bench: $(READY)
 	@for file in tests/bench/*.py; do \

@@ -51,7 +51,8 @@ def write_classifiers() -> None:
         name = config["network"].replace(", ", "-")
         write_checkpoint(FOLDER / f"nero-{name}.safetensors", weights(nero.STUDY, config), name)
     y = data.mnist("test").y
-    write_digits("mnist-hundred", [k for c in range(10) for k in (y == c).nonzero()[:10, 0].tolist()])
+    ten = [k for c in range(10) for k in (y == c).nonzero()[:10, 0].tolist()]
+    write_digits("mnist-hundred", ten)
 
 
 def write_vits() -> None:
