@@ -23,6 +23,7 @@ test: $(READY)
 colab: $(READY)
 	$(PY) -m tools.colab
 	$(PY) -m tools.colab_run $(NAMES)
+
 # One session: make teach SESSIONS=nero
 teach: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m tools.teach $(SESSIONS)

@@ -196,8 +196,8 @@ def claims(root: Path) -> str:
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."
             if old is not None:
                 body += (
-                    "\n\nThis study is not complete. What an earlier run of the chapter found, with "
-                    f"trainings and rules of its own:\n\n{old}"
+                    "\n\nThis study is not complete. What an earlier run of the chapter found, "
+                    f"with trainings and rules of its own:\n\n{old}"
                 )
         elif old is not None:
             link, body = f"From the chapter {{doc}}`{name}`.", old
