@@ -599,6 +599,47 @@ def test_vectors_and_matrices_are_recognized():
         assert fitting == [name]
 
 
+class Frames(nn.Module):
+    """Vectors out of a graph: positions and velocities of atoms that have kinds and neighbors."""
+
+    def __init__(self, d, fault=False):
+        super().__init__()
+        self.kinds, self.gate = nn.Linear(3, 4), nn.Linear(4, 1)
+        self.spread = nn.Linear(1, 4, bias=False)
+        self.mix = nn.Linear(d, d, bias=False) if fault else nn.Identity()
+
+    def forward(self, graph):
+        at, v = graph["at"], graph["v"]
+        to = at[:, :, None] - at[:, None]  # (B, N, N, d)
+        near = graph["near"] * torch.exp(-to.square().sum(-1))
+        pull = self.mix((near[..., None] * to).sum(2) + v)  # (B, N, d)
+        h = self.gate(self.kinds(graph["kinds"]).relu()) * pull
+        return self.spread(h[..., None]).sum(-1).mean(1)  # (B, d)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_graphs_and_vectors_turn_in_any_container(d):
+    draw = torch.Generator().manual_seed(0)
+    some = lambda *shape: torch.randn(3, 6, *shape, generator=draw)
+    graph = {"kinds": some(3), "at": some(d), "v": some(d), "near": some(6).gt(0).float()}
+    angle = torch.tensor(0.7)
+    if d == 2:
+        c, s = angle.cos(), angle.sin()
+        R = torch.stack([torch.eye(2), torch.tensor([[c, -s], [s, c]]), -torch.eye(2)])
+    else:
+        R = so3_haar(3).extra["matrices"]
+    turn = lambda v, i: v @ R[i].to(v).T
+    both = lambda g, i: g | {"at": turn(g["at"], i), "v": turn(g["v"], i)}
+    orbit = orbits.Orbit("turns", torch.zeros(3, 1), both, turn, lambda v, i: v @ R[i].to(v),
+                         identity=None)  # fmt: skip
+    torch.manual_seed(0)
+    found = diagnose(Frames(d), graph, orbit)
+    assert found, str(found)
+    names = {r.name: r.action for r in found.layers if r.side == "out"}
+    assert names["mix"] == "vectors turn along" and names["kinds"] == "invariant"
+    assert diagnose(Frames(d, fault=True), graph, orbit).layer == "mix"
+
+
 def test_other_data_has_no_known_moves():
     assert moves([1, 2], None, [0]) == Moves("other")
     paths = torch.rand(2, 5, 2)

@@ -190,7 +190,7 @@ class _Check:
         """Returns the actions to try for tensor k of an event; what is declared stands alone."""
         if event.leaves and event.name in self.given:
             return [self.given[event.name]]
-        if self.moves.kind == "points":
+        if self.moves.kind == "points" and self.moves.matrices.shape[-1] == 3:
             irreps = declared_irreps(event.module, event.leaves)
             if k < len(irreps) and irreps[k].dim == event.tensors[k].shape[-1]:
                 return [declared(irreps[k], self.moves)]

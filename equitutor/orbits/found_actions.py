@@ -39,7 +39,7 @@ class Moves:
     size: tuple[int, int] = (0, 0)
     turns: tuple[int, ...] = ()  # element of D4, then the roll (down, right)
     rolls: tuple[tuple[int, int], ...] = ()
-    matrices: Tensor | None = None  # (G, 3, 3)
+    matrices: Tensor | None = None  # (G, d, d), d = 2 or 3
 
 
 def moves(x: Any, orbit: Orbit, elements: list[int]) -> Moves:
@@ -60,22 +60,10 @@ def moves(x: Any, orbit: Orbit, elements: list[int]) -> Moves:
     parts = tensors(x)
     if not parts:
         return Moves("other")
-    part = parts[0].to(
-        working(parts[0].dtype)
-    )  # in half precision numbers of pixels would be equal
-    if part.ndim == 3 and part.shape[-1] == 3:
-        unit = torch.eye(3, dtype=part.dtype, device=part.device)[None]
-        act = lambda t, g: tensors(orbit.act_x(each_tensor(x, lambda _: t), g))[0]
-        try:
-            found = torch.stack([act(unit, g)[0].T for g in elements])
-            near = tolerance(part.dtype) * part.abs().max().item()
-            same = all(torch.allclose(part @ m.T, act(part, g), atol=near)
-                       for m, g in zip(found, elements, strict=True))  # fmt: skip
-        except (ValueError, RuntimeError, IndexError, TypeError):
-            same = False
-        return Moves("points", matrices=found) if same else Moves("other")
-    if part.ndim != 4:
-        return Moves("other")
+    if parts[0].ndim != 4:
+        found = _as_matrices(x, orbit, elements)
+        return Moves("other") if found is None else Moves("points", matrices=found)
+    part = parts[0].to(working(parts[0].dtype))  # else numbers of pixels would be equal
     height, width = part.shape[-2:]
     numbers = torch.arange(1, height * width + 1, dtype=part.dtype, device=part.device)
     numbers = numbers.view(1, 1, height, width)
@@ -92,6 +80,30 @@ def moves(x: Any, orbit: Orbit, elements: list[int]) -> Moves:
         turns.append(here[0])
         rolls.append(here[1:])
     return Moves("image", (height, width), tuple(turns), tuple(rolls))
+
+
+def _as_matrices(x: Any, orbit: Orbit, elements: list[int]) -> Tensor | None:
+    """Returns the matrices (G, d, d) by which vectors (..., d) among the inputs move, or None.
+
+    The first tensor that moves is looked at: positions in a cloud or a graph, vectors, in any
+    container, of two or three components.
+    """
+    before = tensors(x)
+    after = [tensors(orbit.act_x(x, g)) for g in elements]
+    if any([t.shape for t in moved] != [t.shape for t in before] for moved in after):
+        return None
+    moving = (
+        k for k, t in enumerate(before) if not all(torch.equal(t, moved[k]) for moved in after)
+    )
+    k = next(moving, None)
+    if k is None or before[k].ndim < 2 or before[k].shape[-1] not in (2, 3):
+        return None
+    exact = widest(before[k].device)
+    rows = before[k].to(exact).flatten(0, -2)  # (n, d)
+    turned = torch.stack([moved[k].to(exact).flatten(0, -2) for moved in after])  # (G, n, d)
+    found = (torch.linalg.pinv(rows) @ turned).mT  # T(v) = M v, fitted to all vectors
+    near = tolerance(before[k].dtype) * rows.abs().max().item()
+    return found if torch.allclose(rows @ found.mT, turned, rtol=0, atol=near) else None
 
 
 def _as_roll(index: Tensor, moved: Tensor) -> tuple[int, int, int] | None:
@@ -131,23 +143,23 @@ def candidates(found: Moves, orbit: Orbit, samples: int, irreps: list) -> Iterat
 
 
 def _of_points(found: Moves, orbit: Orbit, irreps: list) -> Iterator[Candidate]:
-    matrix = lambda a, g: found.matrices[g].to(a)
+    matrix, d = lambda a, g: found.matrices[g].to(a), found.matrices.shape[-1]
 
     def along(axis: int) -> Error:
         def error(a, b, g):
-            if not -a.ndim < axis or a.shape[axis] != 3:
+            if not -a.ndim < axis or a.shape[axis] != d:
                 return None
             return b - (a.movedim(axis, -1) @ matrix(a, g).T).movedim(-1, axis)
 
         return error
 
     def stacked(a, b, g):
-        if a.shape[-1] % 3 or a.shape[-1] == 3:
+        if a.shape[-1] % d or a.shape[-1] == d:
             return None
-        return b - (a.unflatten(-1, (-1, 3)) @ matrix(a, g).T).flatten(-2)
+        return b - (a.unflatten(-1, (-1, d)) @ matrix(a, g).T).flatten(-2)
 
     def conjugated(a, b, g):
-        if a.ndim < 3 or a.shape[-2:] != (3, 3):
+        if a.ndim < 3 or a.shape[-2:] != (d, d):
             return None
         return b - matrix(a, g) @ a @ matrix(a, g).T
 
@@ -155,7 +167,7 @@ def _of_points(found: Moves, orbit: Orbit, irreps: list) -> Iterator[Candidate]:
     yield Candidate("vectors (next to last axis) turn along", along(-2))
     yield Candidate("stacked vectors turn along", stacked)
     yield Candidate("matrices R M R^T", conjugated)
-    for ir in irreps:
+    for ir in irreps if d == 3 else ():
         yield declared(ir, found)
     if orbit.kind == "finite":
         for axis in (1, 2, 3):
