@@ -1,6 +1,8 @@
 # make book   build the book            make bench  run the benchmarks
+#             (SOLUTIONS=hidden: without the solutions of its exercises)
 # make test   run every test            make clean  remove what was built; runs are kept
 # make teach  assignments, graders, slides and notes of the course, in build/teach
+# make colab  write the copies for Colab and run them all with Colab's packages
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -8,10 +10,10 @@ READY  := $(VENV)/.ready
 
 SESSIONS ?=
 
-.PHONY: book test teach bench clean
+.PHONY: book test teach bench clean colab
 
 book: $(READY)
-	$(PY) -m equitutor build
+	$(PY) -m equitutor build $(if $(filter hidden,$(SOLUTIONS)),--hide-solutions)
 
 # First every chapter, two at a time; the pages that the browser tests open are made from these runs.
 # Then tests and doctests.
@@ -22,6 +24,10 @@ test: $(READY)
 # One session: make teach SESSIONS=nero
 teach: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m tools.teach $(SESSIONS)
+
+colab: $(READY)
+	$(PY) -m tools.colab
+	$(PY) -m tools.colab_run $(NAMES)
 
 bench: $(READY)
 	@for file in tests/bench/*.py; do \

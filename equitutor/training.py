@@ -338,7 +338,9 @@ class _Loop:
             state = torch.load(path, weights_only=True, map_location="cpu")
             found = state["key"]
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, LookupError, TypeError):
-            warnings.warn(f"{path} cannot be read: {self.name or 'the run'} starts anew")
+            warnings.warn(  # noqa: B028 - which line of ours called it, tells nobody anything
+                f"{path} cannot be read: {self.name or 'the run'} starts anew"
+            )
             return
         if found != key:
             return

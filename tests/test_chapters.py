@@ -269,13 +269,24 @@ def addressed(tiny):
         (tiny / name).write_text("see https://github.com/one/tiny, not github.com/one/tinybox\n")
     badge = "https://colab.research.google.com/github/one/tiny/blob/main/book/tiny.ipynb\n"
     (tiny / "README.md").write_text((tiny / "README.md").read_text() + badge)
+    pages = "https://one.github.io/tiny/"
+    where = f"html: {{baseurl: {pages}}}\nsphinx:\n  notfound_urls_prefix: /tiny/\n"
+    (tiny / "_config.yml").write_text((tiny / "_config.yml").read_text() + where)
+    (tiny / "colab").mkdir()
+    (tiny / "colab/tiny.ipynb").write_text(f"{badge} {pages}book/tiny.html")
     return tiny
 
 
 def test_one_command_changes_the_address_everywhere(addressed):
     assert address.disagreements(addressed) == []
     changed = address.set_address(addressed, "https://github.com/you/fork")
-    assert len(changed) == 5
+    assert len(changed) == 6
+    config = (addressed / "_config.yml").read_text()
+    assert "https://you.github.io/fork/" in config
+    assert "prefix: /fork/" in config
+    copy = (addressed / "colab/tiny.ipynb").read_text()
+    assert "tiny/" not in copy
+    assert "github/you/fork/blob" in copy
     assert address.address(addressed) == "https://github.com/you/fork"
     assert address.disagreements(addressed) == []
     readme = (addressed / "README.md").read_text()
@@ -286,7 +297,10 @@ def test_one_command_changes_the_address_everywhere(addressed):
 def test_places_that_disagree_are_named(addressed):
     (addressed / "pyproject.toml").write_text("nothing")
     notebook(addressed / "book/tiny.ipynb", '%pip install "git+https://github.com/bad/place"')
+    config = (addressed / "_config.yml").read_text()
+    (addressed / "_config.yml").write_text(config.replace("one.github.io", "two.github.io"))
     found = "\n".join(address.disagreements(addressed))
+    assert "baseurl in _config.yml is https://two.github.io/tiny/" in found
     assert "pyproject.toml does not name https://github.com/one/tiny" in found
     assert "tiny.ipynb installs from https://github.com/bad/place" in found
 

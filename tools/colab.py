@@ -20,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from equitutor.chapters import chapters, find_root, page_name, pages, read_yaml, write_text
-from equitutor.press.address import address
+from equitutor.press.address import address, pages_url
 from equitutor.press.references import cited_as
 
 FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}[ \t]*(.*?)[ \t]*$")
@@ -136,8 +136,7 @@ class _Page:
         return cells
 
     def _home(self) -> str:
-        owner, name = self.book.url.removeprefix("https://github.com/").split("/")
-        return f"https://{owner}.github.io/{name}/book/{self.name}.html"
+        return f"{pages_url(self.book.url)}book/{self.name}.html"
 
     def _blocks(self, lines: list[str]) -> str:
         """Returns lines of MyST as plain Markdown."""

@@ -1,7 +1,7 @@
 """The one public address of the book: read, checked and changed in every place that repeats it.
 
 It stands in ``_config.yml`` as ``repository.url``. Colab setup cells, the README, the citation and
-the package's metadata repeat it.
+the package's metadata repeat it. Where the rendered pages stand follows from it (GitHub Pages).
 """
 
 from __future__ import annotations
@@ -37,6 +37,19 @@ def _checked(url: object, name: str) -> str:
     return url
 
 
+def pages_url(url: str) -> str:
+    """Returns where GitHub Pages shows the book of a repository.
+
+    Args:
+        url: the public address.
+
+    >>> pages_url("https://github.com/owner/book")
+    'https://owner.github.io/book/'
+    """
+    owner, name = _FORM.fullmatch(url)[1].split("/")
+    return f"https://{owner.lower()}.github.io/{name}/"
+
+
 def disagreements(root: Path) -> list[str]:
     """Returns one sentence for each place that does not repeat the public address; none is well.
 
@@ -46,6 +59,9 @@ def disagreements(root: Path) -> list[str]:
     url = address(root)
     slug = _FORM.fullmatch(url)[1]
     found = []
+    base = (read_yaml(root / "_config.yml").get("html") or {}).get("baseurl")
+    if base not in (None, pages_url(url)):
+        found.append(f"html.baseurl in _config.yml is {base}, not {pages_url(url)}")
     for path in [*(root / name for name in _REPEATED_IN), *chapters(root).values()]:
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(root)
@@ -77,10 +93,15 @@ def set_address(root: Path, new: str) -> list[Path]:
         *(root / name for name in _REPEATED_IN),
         *sorted((root / "book").glob("*.md")),
         *chapters(root).values(),
+        *sorted((root / "colab").rglob("*.ipynb")),
         root / "_config.yml",
     ]:
         text = path.read_text(encoding="utf-8")
         fresh = re.sub(re.escape(old) + r"(?![\w-])", new, text)
+        fresh = fresh.replace(pages_url(old), pages_url(new))
+        fresh = fresh.replace(
+            f"prefix: /{old_slug.split('/')[1]}/", f"prefix: /{new_slug.split('/')[1]}/"
+        )
         fresh = re.sub(
             rf"(colab\.research\.google\.com/github/){re.escape(old_slug)}(?![\w-])",
             rf"\g<1>{new_slug}",

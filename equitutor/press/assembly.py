@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nbformat
 
 from equitutor.chapters import page_name, pages, write_text
 from equitutor.press.executed import Record, load
+from equitutor.press.handout import without_solutions
 
 
 def merge_outputs(
@@ -30,17 +32,56 @@ def merge_outputs(
     if len(new) != len(old):
         raise ValueError(f"executed: {len(old)} code cells, the source has {len(new)}")
     for cell, ran in zip(new, old, strict=True):
-        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
-    if "widgets" in executed.metadata:
-        source.metadata["widgets"] = executed.metadata["widgets"]
+        cell.outputs = [kept for output in ran.outputs if (kept := without_kernel(output))]
+        cell.execution_count = ran.execution_count
     return source
 
 
-def assemble(root: Path) -> None:
+def without_kernel(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """Returns an output without its widget, which is dead in a page; None where nothing is left.
+
+    A progress bar is such a widget, and its state would make a page heavier by its history.
+
+    Args:
+        output: of a cell; changed in place.
+
+    >>> bar = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HBox(...)"}
+    >>> without_kernel(nbformat.v4.new_output("display_data", data=bar)) is None
+    True
+    """
+    data = output.get("data", {})
+    if data.pop("application/vnd.jupyter.widget-view+json", None) is None:
+        return output
+    return output if data.keys() - {"text/plain"} else None
+
+
+def named_fold(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Returns a cell, in place, whose bar says what the folded code does.
+
+    Args:
+        cell: of code; one that is not folded stays as it is.
+
+    >>> made = nbformat.v4.new_code_cell("1", id="ends-figure", metadata={"tags": ["hide-input"]})
+    >>> named_fold(made).metadata.mystnb
+    {'code_prompt_show': 'Code: ends figure', 'code_prompt_hide': 'Code: ends figure'}
+    """
+    if "hide-input" in cell.metadata.get("tags", ()):
+        told = cell.metadata.setdefault("mystnb", nbformat.NotebookNode())
+        caption = told.get("figure", {}).get("caption", "")
+        first = re.split(r"(?<=[.:?!])\s", caption, maxsplit=1)[0].rstrip(".:")
+        # A bar is one line, and shows no formulas and no roles.
+        short = 0 < len(first) <= 60 and not re.search(r"[${`*\\]", first)
+        text = f"Code of the figure: {first}" if short else f"Code: {cell.id.replace('-', ' ')}"
+        told["code_prompt_show"] = told["code_prompt_hide"] = text
+    return cell
+
+
+def assemble(root: Path, solutions: bool = True) -> None:
     """Write ``build/src``: the book's sources with outputs, badges, claims and explorer filled in.
 
     Args:
         root: folder of the book; each chapter has been executed.
+        solutions: whether the solutions of the exercises stay in.
     """
     target = root / "build/src"
     shutil.rmtree(target, ignore_errors=True)
@@ -55,10 +96,13 @@ def assemble(root: Path) -> None:
             name = page_name(root, page)
             executed, record = load(root, name)
             node = merge_outputs(nbformat.read(page, as_version=4), executed)
+            node = node if solutions else without_solutions(node)
             line = badge(record, recorded(root, name))
             for cell in node.cells:
                 if cell.cell_type == "markdown":
                     cell.source = cell.source.replace("<!-- badge -->", line)
+                else:
+                    named_fold(cell)
             write_text(place, nbformat.writes(node))
         else:
             write_text(place, fill(page.read_text(encoding="utf-8"), root))

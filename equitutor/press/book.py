@@ -5,25 +5,26 @@ Three folders below ``build/``: ``executed`` (the cache), ``src`` (sources with 
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from equitutor.chapters import BookError, chapters, pages, write_text
+from equitutor.chapters import BookError, chapters, pages
 from equitutor.press.assembly import assemble
 from equitutor.press.executed import execute_changed, load
+from equitutor.press.finish import finish
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build(root: Path, jobs: int = 2) -> Path:
+def build(root: Path, jobs: int = 2, solutions: bool = True) -> Path:
     """Build the whole book and return the page to open.
 
     Args:
         root: folder of the book.
         jobs: how many chapters are executed at once.
+        solutions: whether the pages show the solutions of their exercises.
 
     Raises:
         ChapterFailed: a chapter did not run through.
@@ -31,7 +32,7 @@ def build(root: Path, jobs: int = 2) -> Path:
     """
     pages(root)  # a missing page is found before minutes of work
     executed = execute_changed(root, jobs)
-    assemble(root)
+    assemble(root, solutions)
     site = render(root)
     for name in chapters(root):
         _, record = load(root, name)
@@ -57,43 +58,5 @@ def render(root: Path) -> Path:
     page = site / "_build/html/index.html"
     if done.returncode or not page.is_file():
         raise BookError(f"jupyter-book ended with code {done.returncode}; its messages are above")
-    for path in page.parent.rglob("*.html"):
-        write_text(path, to_copies(without_repeats(path.read_text(encoding="utf-8"))))
+    finish(page.parent)
     return page
-
-
-def without_repeats(page: str) -> str:
-    """Returns a page without the inline scripts that stand in it a second time.
-
-    The theme and Jupyter Book both insert one that declares constants; twice is an error.
-
-    Args:
-        page: HTML of the page.
-
-    >>> without_repeats("<script>const a = 1</script><p></p><script>const a = 1</script>")
-    '<script>const a = 1</script><p></p>'
-    """
-    seen = set()
-
-    def first_only(match: re.Match) -> str:
-        if match[0].startswith("<script>const ") and match[0] in seen:
-            return ""
-        seen.add(match[0])
-        return match[0]
-
-    return re.sub(r"<script>.*?</script>", first_only, page, flags=re.DOTALL)
-
-
-def to_copies(page: str) -> str:
-    """Returns a page whose ways to Colab lead to the copies that are made for it (`colab/`).
-
-    The theme's button names the source, whose citations and exercises Colab can't read.
-
-    Args:
-        page: HTML of the page.
-
-    >>> to_copies("https://colab.research.google.com/github/a/b/blob/main/book/more/c.ipynb")
-    'https://colab.research.google.com/github/a/b/blob/main/colab/more/c.ipynb'
-    """
-    source = r"(colab\.research\.google\.com/github/[\w-]+/[\w.-]+/blob/[\w.-]+)/book/"
-    return re.sub(source, r"\1/colab/", page)

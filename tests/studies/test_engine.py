@@ -2,13 +2,16 @@
 
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
@@ -100,6 +103,37 @@ def test_a_dask_cluster_gives_the_same_records(lab, reference, dask, killed):  #
         assert not psutil.pid_exists(victim) or cluster.workers[0].pid != victim
     assert lab.facts() == reference.facts()
     assert len(lab.lines("start")) <= 24 + 2 * killed
+
+
+def test_the_commands_of_the_page_on_clusters_do_it(lab, reference, tmp_path):  # noqa: F811
+    """`book/cluster.md`: a scheduler, workers and the study, as they are typed there."""
+    page = (ROOT / "book/cluster.md").read_text(encoding="utf-8")
+    typed = re.findall(r"^(?:OMP_NUM_THREADS=1 )?((?:dask|python) .*8786.*)$", page, re.MULTILINE)
+    scheduler, worker, study, *_ = [w for w in typed if "cuda" not in w]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started, bin = [], Path(sys.executable).parent
+    env = os.environ | environment(lab)
+
+    def start(command, *more):
+        words = command.replace("HOST", "127.0.0.1").replace("8786", port).split()
+        words = [sys.executable if w == "python" else w for w in [*words, *more]]
+        words[0] = str(bin / "dask") if words[0] == "dask" else words[0]
+        started.append(subprocess.Popen(words, env=env, cwd=tmp_path))
+        return started[-1]
+
+    try:
+        start(scheduler, "--no-dashboard")
+        start(worker.replace("--nworkers 4", "--nworkers 2"), "--no-dashboard")
+        toy = study.replace("polyphase-vit --size gpu", "toy").replace("/shared/runs", "runs")
+        done = start(toy, "--results", str(lab.results))
+        assert done.wait(600) == 0
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(60)
+    assert lab.facts() == reference.facts()
 
 
 def test_threads_of_one_process_take_turns(lab, reference):  # noqa: F811

@@ -8,12 +8,14 @@ import argparse
 import sys
 import time
 
-from equitutor.chapters import BookError, chapters, find_root
+import nbformat
+
+from equitutor.chapters import BookError, chapters, find_root, write_text
 from equitutor.press.executed import execute_one, is_fresh, load
 from equitutor.press.execution import ChapterFailed
-from equitutor.press.handout import handout
 from tools.colab import read_book
 from tools.teach.assignment import make_assignment, sessions
+from tools.teach.handouts import lesson_handout
 from tools.teach.slides import deck, vendor, write_deck
 
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         for name in options.session or known:
             begin, out = time.monotonic(), root / "build/teach" / name
             make_assignment(root, name, book, out)
-            handout(root, name, out)
+            write_text(out / f"{name}.ipynb", nbformat.writes(lesson_handout(root, name, book)))
             notes = (root / f"book/teach/{name}.md").read_text(encoding="utf-8")
             (out / "notes.md").write_text(notes, encoding="utf-8")
             if not options.no_slides:

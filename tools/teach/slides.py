@@ -109,7 +109,7 @@ def _of_code(cell: NotebookNode, tags: list[str], pending: str, section: str) ->
         head = new_markdown_cell(f"## {title}" if title else "")
         foot = [new_markdown_cell(f"*{below.strip()}*")] if below.strip() else []
         return Slide([head, copy, *foot], [])
-    if "slide" in tags or not tags and lines <= LINES:
+    if "slide" in tags or (not tags and lines <= LINES):
         return Slide([new_markdown_cell(f"## {section}"), copy], [], code=lines)
     return None
 

@@ -1,0 +1,187 @@
+"""Runs the copies in `colab/` as Colab would: its packages, an empty folder, its own setup cell.
+
+    python -m tools.colab_run                   every copy
+    python -m tools.colab_run --rotate 2        two of them whole, of the others the setup cell
+    python -m tools.colab_run NAME ...          these
+
+Makes an environment in `build/colab` from `tools/colab_pins.txt`, for Python 3.13 where there is
+one. Anywhere else it says so and takes the pins but for PyTorch, which has to be the one at hand.
+The setup cell installs the package from its public address; git is told to look here instead, so
+what runs is the last commit.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+from equitutor.chapters import chapters, find_root
+from equitutor.press.address import address
+
+PINS = Path(__file__).with_name("colab_pins.txt")
+PICTURES = ("image/png", "image/svg+xml", "text/html", "application/vnd.jupyter.widget-view+json")
+LOADED = re.compile(r"""(?:\bsrc=|<link[^>]*\bhref=|url\(|@import\s*)["'(]*(?:https?:)?//""")
+STUB = '''"""Stands for Colab's own package: it is there before the first cell."""
+
+import sys
+import types
+
+colab = types.ModuleType("google.colab")
+colab.output = types.ModuleType("google.colab.output")
+colab.output.enable_custom_widget_manager = lambda: None
+google = sys.modules.setdefault("google", types.ModuleType("google"))
+google.colab = colab
+sys.modules |= {"google.colab": colab, "google.colab.output": colab.output}
+'''
+
+
+def faults(node: NotebookNode, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Returns a sentence for each thing that a reader on Colab would meet and should not.
+
+    Args:
+        node: an executed copy.
+        before, after: versions of the installed packages, before its first cell and after its last.
+    """
+    found = []
+    for place, cell in enumerate(node.cells):
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                found.append(f"{cell.id}: {output.ename}: {output.evalue}")
+            # A callback that fails after a cell raises nothing: it only writes, and loses figures.
+            elif output.get("name") == "stderr" and re.search(
+                r"Error in callback|Traceback", output.text
+            ):
+                found.append(f"{cell.id}: {output.text.strip().splitlines()[-1]}")
+            page = output.get("data", {}).get("text/html", "")
+            if LOADED.search(page):
+                found.append(f"{cell.id}: loads something from another host")
+        following = node.cells[place + 1] if place + 1 < len(node.cells) else None
+        captioned = following is not None and following.id == f"{cell.id}-caption"
+        shown = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if captioned and shown.isdisjoint(PICTURES):
+            found.append(f"{cell.id}: a caption without a picture")
+    for package, version in before.items():
+        if after.get(package) != version:
+            found.append(f"{package} {version} became {after.get(package, 'nothing')}")
+    return list(dict.fromkeys(found))  # each callback tells it once more
+
+
+def environment(folder: Path, python: str, torch: str) -> Path:
+    """Returns the interpreter of an environment with Colab's packages, made where it is missing.
+
+    Args:
+        folder: where it lies.
+        python: interpreter to make it with.
+        torch: requirement of PyTorch, such as "torch==2.11.0".
+    """
+    ready, made = folder / "ready", folder / "bin/python"
+    pins = [line for line in PINS.read_text().splitlines() if line and line[0] != "#"]
+    wanted = [torch, *(pin for pin in pins if not pin.startswith("torch"))]
+    if ready.is_file() and ready.read_text() == "\n".join(wanted):
+        return made
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([python, "-m", "venv", str(folder)], check=True)
+    subprocess.run([made, "-m", "pip", "install", "--quiet", *wanted], check=True)
+    ready.write_text("\n".join(wanted))
+    return made
+
+
+def installed(python: Path) -> dict[str, str]:
+    """Returns the version of each package of an environment.
+
+    Args:
+        python: its interpreter.
+    """
+    listed = subprocess.check_output([python, "-m", "pip", "list", "--format", "json"])
+    return {row["name"]: row["version"] for row in json.loads(listed)}
+
+
+def run(copy: Path, root: Path, python: Path, whole: bool = True) -> list[str]:
+    """Returns what is wrong with one copy, run in an empty folder.
+
+    Args:
+        copy: the notebook.
+        root: folder of the book: the setup cell installs from its last commit.
+        python: interpreter of the environment.
+        whole: run all cells, not only those up to the setup.
+    """
+    node = nbformat.read(copy, as_version=4)
+    if not whole:
+        setup = next(k for k, c in enumerate(node.cells) if "google.colab" in c.source)
+        node.cells = node.cells[: setup + 1]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "empty").mkdir()
+        startup = place / "ipython/profile_default/startup"
+        startup.mkdir(parents=True)
+        (startup / "00-colab.py").write_text(STUB)
+        kernel = place / "jupyter/kernels/colab"
+        kernel.mkdir(parents=True)
+        start = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        (kernel / "kernel.json").write_text(
+            json.dumps({"argv": start, "display_name": "Colab", "language": "python"})
+        )
+        local = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{root.as_uri()}.insteadOf",
+            "GIT_CONFIG_VALUE_0": address(root),
+            "IPYTHONDIR": str(place / "ipython"),
+            "JUPYTER_PATH": str(place / "jupyter"),
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        before = installed(python)
+        os.environ |= local  # nbclient looks for the kernel in this process
+        resources = {"metadata": {"path": place / "empty"}}
+        client = NotebookClient(node, kernel_name="colab", timeout=1800, resources=resources)
+        with suppress(CellExecutionError):  # the failed cell holds the error
+            client.execute(env={**os.environ, "MPLBACKEND": ""})
+        found = faults(node, before, installed(python))
+        # The next copy begins where Colab begins.
+        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "equitutor"], check=True)
+        return found
+
+
+def main() -> int:
+    """Returns the exit status of the command."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="copies to run, such as nero; default all")
+    parser.add_argument("--rotate", type=int, help="run so many whole, another choice each commit")
+    parser.add_argument("--python", default=shutil.which("python3.13"), help="interpreter")
+    options = parser.parse_args()
+    root = find_root()
+    names = list(options.names or chapters(root))
+    python, torch = options.python, next(p for p in PINS.read_text().split() if p[:5] == "torch")
+    if python is None or "3.13" not in subprocess.getoutput(f"{python} --version"):
+        python = python or sys.executable
+        torch = next(p for p in (root / "constraints.txt").read_text().split() if p[:6] == "torch=")
+        print(f"no Python 3.13 here: {python} with {torch} and Colab's other pins")
+    ours = environment(root / "build/colab", python, torch)
+    whole = names
+    if options.rotate is not None:
+        commits = int(subprocess.getoutput(f"git -C {root} rev-list --count HEAD"))
+        whole = [names[(commits + k) % len(names)] for k in range(options.rotate)]
+    failed = False
+    for name in names:
+        wrong = run(root / f"colab/{name}.ipynb", root, ours, name in whole)
+        failed |= bool(wrong)
+        extent = "whole" if name in whole else "setup"
+        print(f"{name} ({extent}):", "; ".join(wrong) or "good", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
