@@ -116,8 +116,8 @@ def test_a_lesson_to_work_through_is_plain_and_keeps_its_checks(name):
 
 
 def test_a_gap_leaves_the_head_and_what_stands_around():
-    code = "def f(\n    x,\n    y=2,\n):\n    # how\n    z = x\n    return z\n\n\na = 1\n\n\ndef g(x):\n"
-    code += '    """Says."""\n    # how\n    return x\n\n\nassert a'
+    code = "def f(\n    x,\n    y=2,\n):\n    # how\n    z = x\n    return z\n\n\na = 1\n\n\n"
+    code += 'def g(x):\n    """Says."""\n    # how\n    return x\n\n\nassert a'
     made = with_gaps(code)
     assert "how" not in made and "return" not in made and made.count(YOUR_TURN) == 2
     assert '"""Says."""' in made and "y=2" in made and made.endswith("assert a")

@@ -1,4 +1,4 @@
-"""From a master to a grade: one session through Otter, and every way in which a notebook can end."""
+"""From a master to a grade: one session through Otter, and every way a notebook can end."""
 
 import base64
 import csv

@@ -47,7 +47,7 @@ def test_headings_formulas_lists_are_shown_and_prose_is_said():
 
 def test_a_figure_takes_the_heading_before_it_and_shows_no_code():
     node = lesson(TEXT("## Turns\n\nOnly words."), figure("A dot. It is small."))
-    ((shown, said),) = parts(node)
+    ((shown, _),) = parts(node)
     assert "## Turns" in shown and "It is small" in shown
     drawn = next(cell for cell in node.cells if cell.cell_type == "code")
     assert drawn.outputs and "no-input" in drawn.metadata["tags"]

@@ -53,18 +53,10 @@ def with_gaps(source: str) -> str:
         if not isinstance(part, ast.FunctionDef):
             continue
         body = part.body[1:] if ast.get_docstring(part) else part.body
-        if body:
-            # comments before the first line of the body are part of the solution, too
-            begin = part.body[0].end_lineno if body is not part.body else _head_end(part)
-            lines[begin : body[-1].end_lineno] = [" " * body[0].col_offset + YOUR_TURN]
+        if not body:
+            continue
+        begin = min([body[0].lineno, *(d.lineno for d in getattr(body[0], "decorator_list", []))])
+        while lines[begin - 2].strip().startswith("#"):
+            begin -= 1  # what a comment above the first line says is a part of the solution
+        lines[begin - 1 : body[-1].end_lineno] = [" " * body[0].col_offset + YOUR_TURN]
     return "\n".join(lines)
-
-
-def _head_end(function: ast.FunctionDef) -> int:
-    """Returns the number of the last line of a function's head, where it has no docstring."""
-    return max(
-        [
-            function.lineno,
-            *(a.end_lineno for a in ast.walk(function.args) if hasattr(a, "end_lineno")),
-        ]
-    )

@@ -1,9 +1,9 @@
 """Slides of a lesson, made from its executed notebook: reveal.js, formulas and figures, no network.
 
-What becomes a slide follows from the cells: the title and each section (with its formulas and lists),
-each figure with its caption, each short piece of code that is shown on the page. All prose becomes
-speaker notes (key S). The tag ``slide`` forces a cell of code onto a slide, ``no-slide`` keeps any
-cell away.
+What becomes a slide follows from the cells: the title and each section (with its formulas and
+lists), each figure with its caption, each short piece of code that is shown on the page. All prose
+becomes speaker notes (key S). The tag ``slide`` forces a cell of code onto a slide, ``no-slide``
+keeps one away.
 """
 
 import importlib.util
