@@ -9,7 +9,11 @@ from test_chapters import notebook, tiny  # noqa: F401
 
 from equitutor import __main__ as cli
 from equitutor.chapters import chapters
+from equitutor.press import assembly, executed, execution
 from equitutor.press.handout import handout, without_solutions
+from tools.colab import read_book
+from tools.teach.assignment import sessions
+from tools.teach.handouts import YOUR_TURN, lesson_handout, with_gaps
 
 GATE = ":::{{solution-{}}} ex-a\n:::".format
 CELL = nbformat.v4.new_markdown_cell
@@ -71,6 +75,16 @@ def test_a_solution_inside_one_cell_goes_and_what_is_around_it_stays():
     assert [cell.source for cell in made.cells] == ["Why?\n\nNext.", "As it is. "]
 
 
+def test_pages_can_be_put_together_without_solutions(tiny):  # noqa: F811
+    solved = [("markdown", GATE("start")), "answer = 42", ("markdown", GATE("end"))]
+    name = notebook(tiny / "book/tiny.ipynb", "x = 1", *solved)
+    cells = nbformat.read(name, as_version=4)
+    for kept, there in ((True, True), (False, False)):
+        executed.keep(tiny, "tiny", "key", execution.Execution(cells, 1.0, 1.0))
+        assembly.assemble(tiny, solutions=kept)
+        assert ("answer = 42" in (tiny / "build/src/book/tiny.ipynb").read_text()) is there
+
+
 def test_the_command(tiny, capsys):  # noqa: F811
     notebook(tiny / "book/tiny.ipynb", "x = 1")
     before = (tiny / "book/tiny.ipynb").read_bytes()
@@ -84,3 +98,27 @@ def test_the_command(tiny, capsys):  # noqa: F811
         assert cli.main(["handout", *words]) == 2
         assert said in capsys.readouterr().err
     assert (tiny / "book/tiny.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", sessions(ROOT))
+def test_a_lesson_to_work_through_is_plain_and_keeps_its_checks(name):
+    source = nbformat.read(ROOT / f"book/{name}.ipynb", as_version=4)
+    made = lesson_handout(ROOT, name, read_book(ROOT))
+    assert not re.search(r"^:::|\{[\w:-]+\}`", text(made), re.MULTILINE)
+    full = {c.id: c for c in source.cells if c.cell_type == "code"}
+    for cell in made.cells:
+        if cell.id not in full or cell.cell_type != "code":
+            continue
+        gap = "gap" in full[cell.id].metadata.get("tags", [])
+        assert (YOUR_TURN in cell.source) is gap
+        kept = [line for line in full[cell.id].source.splitlines() if line.startswith("assert")]
+        assert all(line in cell.source for line in kept)
+
+
+def test_a_gap_leaves_the_head_and_what_stands_around():
+    code = "def f(\n    x,\n    y=2,\n):\n    # how\n    z = x\n    return z\n\n\na = 1\n\n\n"
+    code += 'def g(x):\n    """Says."""\n    # how\n    return x\n\n\nassert a'
+    made = with_gaps(code)
+    assert "how" not in made and "return" not in made and made.count(YOUR_TURN) == 2
+    assert '"""Says."""' in made and "y=2" in made and made.endswith("assert a")
+    compile(made, "made", "exec")

@@ -12,6 +12,7 @@ import nbformat
 
 from equitutor.chapters import page_name, pages, write_text
 from equitutor.press.executed import Record, load
+from equitutor.press.handout import without_solutions
 
 
 def merge_outputs(
@@ -75,11 +76,12 @@ def named_fold(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return cell
 
 
-def assemble(root: Path) -> None:
+def assemble(root: Path, solutions: bool = True) -> None:
     """Write ``build/src``: the book's sources with outputs, badges, claims and explorer filled in.
 
     Args:
         root: folder of the book; each chapter has been executed.
+        solutions: whether the solutions of the exercises stay in.
     """
     target = root / "build/src"
     shutil.rmtree(target, ignore_errors=True)
@@ -94,6 +96,7 @@ def assemble(root: Path) -> None:
             name = page_name(root, page)
             executed, record = load(root, name)
             node = merge_outputs(nbformat.read(page, as_version=4), executed)
+            node = node if solutions else without_solutions(node)
             line = badge(record, recorded(root, name))
             for cell in node.cells:
                 if cell.cell_type == "markdown":

@@ -18,12 +18,13 @@ from equitutor.press.finish import finish
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build(root: Path, jobs: int = 2) -> Path:
+def build(root: Path, jobs: int = 2, solutions: bool = True) -> Path:
     """Build the whole book and return the page to open.
 
     Args:
         root: folder of the book.
         jobs: how many chapters are executed at once.
+        solutions: whether the pages show the solutions of their exercises.
 
     Raises:
         ChapterFailed: a chapter did not run through.
@@ -31,7 +32,7 @@ def build(root: Path, jobs: int = 2) -> Path:
     """
     pages(root)  # a missing page is found before minutes of work
     executed = execute_changed(root, jobs)
-    assemble(root)
+    assemble(root, solutions)
     site = render(root)
     for name in chapters(root):
         _, record = load(root, name)

@@ -170,7 +170,8 @@ def alone(
     for cell in made.cells:
         cell.metadata |= kept.get(cell.id, {})
         if cell.cell_type == "code" and cell.source.startswith("# Initialize Otter"):
-            written = "".join(f"    {q!r}: {_quoted(text)},\n" for q, text in checks.items())
+            said = {q: text.replace(" hidden=False,", "") for q, text in checks.items()}
+            written = "".join(f"    {q!r}: {_quoted(text)},\n" for q, text in said.items())
             lines = "".join(f"    {m!r}: {what!r},\n" for m, what in installs.items())
             cell.source = SETUP.format(needed=f"{{\n{lines}}}", checks=written)
             cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}

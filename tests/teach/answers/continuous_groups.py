@@ -10,7 +10,7 @@ WRONG = {
     ],
     "q2": [
         ("if (law - steps).abs().max() > 0.02:", "if False:"),  # two moments only
-        ("if (R @ R.mT - torch.eye(3)).abs().max() > 1e-6 or (R.det() < 0).any():", "if False:"),
+        ("(angle - angle.sin()) / math.pi", "angle / math.pi"),  # even angles
         ("if R.mean(0).abs().max() > 0.02:", "if R.mean(0).abs().max() > 0.0002:"),  # chance
         ("1e-6 or (R.det() < 0).any():", "1e-6 or (R.det() > 0).all():"),
     ],

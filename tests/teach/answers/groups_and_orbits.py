@@ -8,11 +8,12 @@ WRONG = {
         ("elements = [tuple(range(len(moves[0])))]", "elements = [tuple(moves[0])]"),
     ],
     "q2": [
-        ("mul[a][b]", "mul[b][a]"),
-        ("right = same(act(x, 0), x)", "right = True"),  # a projection passes
+        ("same(twice, act(x, mul[b][a]))", "same(twice, act(x, mul[a][b]))"),
+        ("left = right = same(act(x, 0), x)", "left = right = True"),  # a projection passes
         ("for b in elements:", "for b in [0]:"),
         ("< 1e-5", "== 0"),
         ("y.shape == z.shape and ", ""),
+        ("act(act(x, b), a)", "act(act(x, a), b)"),  # sides exchanged
     ],
     "q3": [
         ("w.flip(-1).flip(2)", "w.flip(-1)"),  # the copies do not trade places
@@ -55,24 +56,35 @@ def generated(moves):
     ],
     "q2": [
         """
-def is_action(act, mul, x):
-    for a, row in enumerate(mul):
-        for b, c in enumerate(row):
-            one, two = act(act(x, b), a), act(x, c)
-            if one.shape != two.shape or not torch.allclose(one, two, rtol=0, atol=1e-5):
-                return False
-    start = act(x, 0)
-    return start.shape == x.shape and torch.allclose(start, x, rtol=0, atol=1e-5)
+def kind(act, mul, x):
+    def holds(table):
+        for a, row in enumerate(table):
+            for b, c in enumerate(row):
+                one, two = act(act(x, b), a), act(x, c)
+                if one.shape != two.shape or not torch.allclose(one, two, rtol=0, atol=1e-5):
+                    return False
+        start = act(x, 0)
+        return start.shape == x.shape and torch.allclose(start, x, rtol=0, atol=1e-5)
+    sides = [holds(mul), holds([list(column) for column in zip(*mul)])]
+    return ["neither", "right", "left", "both"][2 * sides[0] + sides[1]]
 """,
         """
 import numpy as np
-def is_action(act, mul, x):
-    once = [act(x, a) for a in range(len(mul))]
+def kind(act, mul, x):
+    n = len(mul)
+    once = [np.asarray(act(x, a)) for a in range(n)]
     def near(y, z):
         y, z = np.asarray(y), np.asarray(z)
         return y.shape == z.shape and np.abs(y - z).max() < 1e-5
-    return bool(near(once[0], x)) and all(
-        bool(near(act(once[b], a), once[mul[a][b]])) for a in range(len(mul)) for b in range(len(mul)))
+    if not near(once[0], x):
+        return "neither"
+    ok = {"left": True, "right": True}
+    for a in range(n):
+        for b in range(n):
+            y = act(act(x, a), b)
+            ok["right"] &= bool(near(y, once[mul[a][b]]))
+            ok["left"] &= bool(near(y, once[mul[b][a]]))
+    return "both" if all(ok.values()) else next((k for k in ok if ok[k]), "neither")
 """,
     ],
     "q3": [
