@@ -26,8 +26,8 @@ function fitterMarkup(poses, axes, bends, names) {
     <div class="et-poses" role="group" aria-label="Choose a pose">${poses
       .map((name) => `<button type="button" class="et-pose et-button">${name}</button>`).join("")}</div>
     <div class="et-pair">
-      ${fitPanel("pointnet", "PointNet", "trained with random turns")}
-      ${fitPanel("arteq", "ArtEq", "trained with random turns, 60 built in")}
+      ${fitPanel("pointnet", "PointNet", "no symmetry built in")}
+      ${fitPanel("arteq", "ArtEq", "60 rotations built in")}
     </div>
     <div class="et-knobs">
       ${slider("angle", "turn", 0, 359)}
