@@ -338,7 +338,7 @@ def gap(metric: str, a: str, b: str, than: str | None = None, steps: int | None 
     return measure
 
 
-SHORT, MAIN, LONG = 200, 600, 1800  # steps of training at size cpu
+SHORT, MAIN, LONG = 150, 500, 1500  # steps of training at size cpu
 UNSURE = "The interval over seeds contains zero for one of the eyes: more seeds are needed."
 
 
