@@ -13,6 +13,7 @@ def opened(browser, site):
     """Opens a page by its name, offline; any request to another host fails the test."""
     asked, context = [], browser.new_context(viewport={"width": 1280, "height": 1400})
     context.set_offline(True)
+    context.set_default_timeout(120_000)  # for a starved machine
 
     def visit(name):
         page = context.new_page()
