@@ -83,7 +83,9 @@ class Diagnosis:
             lines.append(f"{mark} {r.name:{width}}  {r.kind:{kinds}}  {r.error:7.0e}  "
                          f"{side}{r.action}")  # fmt: skip
         if self.suspects:
-            lines += ["", f"By themselves, {len(self.suspects)} layers are not equivariant:"]
+            count = len(self.suspects)
+            who = "1 layer is" if count == 1 else f"{count} layers are"
+            lines += ["", f"By themselves, {who} not equivariant:"]
             lines += [f"  {suspect}" for suspect in self.suspects[:SHOWN]]
             more = len(self.suspects) - SHOWN
             lines += [f"  ... {more} more"] if more > 0 else []
