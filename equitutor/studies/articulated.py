@@ -250,7 +250,7 @@ KINDS = {"world": "°", "local": "°", "v2v": "cm", "mpjpe": "cm", "accuracy": "
 TESTS = tuple(f"{name}{how}" for name in BENDS for how in ("", "_turned"))
 
 
-def tests(config: dict) -> dict[str, Scans]:
+def held_out(config: dict) -> dict[str, Scans]:
     """Returns the scans of each of `TESTS`; they do not depend on the seed."""
     n, points = config["tested"], config["points"]
     found = {}
@@ -268,7 +268,7 @@ def tests(config: dict) -> dict[str, Scans]:
 def judge(net: nn.Module, config: dict, body: Body) -> dict[str, float]:
     """Returns means over the scans of each test, deviations from equivariance, and the time."""
     device, spent, body = runtime.device(), 0.0, body.to(runtime.device())
-    held = {name: scans.to(device) for name, scans in tests(config).items()}
+    held = {name: scans.to(device) for name, scans in held_out(config).items()}
     found = {}
     for name, scans in held.items():
         began = process_time()

@@ -68,7 +68,7 @@ def test_steps_bring_the_same_scans_again_and_labels_in_some():
 
 @pytest.mark.parametrize("body", ["toy", pytest.param("person", marks=CAPTURED)])
 def test_turned_scans_are_the_others_turned(body):
-    held = articulated.tests(dict(body=body, tested=2, points=40))
+    held = articulated.held_out(dict(body=body, tested=2, points=40))
     assert tuple(held) == articulated.TESTS
     about = haar_so3(2, torch.Generator().manual_seed(5)).float()
     for name in articulated.BENDS:
