@@ -177,7 +177,7 @@ def alone(
             cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
     made.cells.append(nbformat.v4.new_markdown_cell(HAND_IN, id=f"{name}-hand-in"))
     made.metadata.pop("accelerator", None)  # a CPU will do
-    made.metadata["otter"] = {"OK_FORMAT": False, "assignment_name": f"equitutor-{name}"}
+    made.metadata["otter"] = {"assignment_name": f"equitutor-{name}"}
     return made
 
 
