@@ -111,7 +111,7 @@ def above(threshold: float, unit: str = "") -> Rule:
 def below(threshold: float, unit: str = "") -> Rule:
     """Returns the rule "holds if the whole interval lies below a threshold".
 
-    >>> below(0).judge(estimate([-1.0, -2.0, -3.0])), below(0).judge(estimate([-5.0]))
+    >>> below(0).judge(estimate([-2.0, -3.0, -4.0])), below(0).judge(estimate([-5.0]))
     ('holds', 'undecided')
     """
 
