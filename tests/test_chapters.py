@@ -254,25 +254,20 @@ def test_claims_leave_out_a_chapter_that_records_none(tiny):
 
 
 def test_claims_say_when_nothing_was_run(tiny):
-    notebook(tiny / "book/tiny.ipynb", ("markdown", "# T"), "ledger.record('tiny', {})")
-    text = assembly.fill("<!-- claims -->", tiny)
-    assert text.startswith("## T\n")
-    assert "No run of this chapter is recorded yet." in text
+    notebook(tiny / "book/tiny.ipynb", ("markdown", "# T"), "1")
+    assert assembly.fill("<!-- claims -->", tiny) == "No chapter tests a claim yet."
 
 
-def test_claims_of_an_earlier_run_stay_until_the_study_has_a_record(tiny, monkeypatch):
+def test_claims_of_an_earlier_run_stay_beside_the_study(tiny, monkeypatch):
     notebook(tiny / "book/tiny.ipynb", ("markdown", "# T"), "1")
     monkeypatch.setattr(studies, "STUDIES", {"tiny-study": "toy"})
     monkeypatch.setattr(studies, "find", lambda name: (SimpleNamespace(lesson="tiny"), None))
     monkeypatch.setattr(studies.pages, "claims_markdown", lambda name: f"FROM {name}")
-    for earlier, runs, word in (
-        ("EARLIER", [], "EARLIER"),
-        ("EARLIER", ["a record"], "FROM tiny-study"),
-        (None, [], "FROM tiny-study"),
-    ):
+    for earlier, word in (("EARLIER", "EARLIER"), (None, "FROM tiny-study")):
         monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda name, found=earlier: found)
-        monkeypatch.setattr(studies, "load", lambda name, found=runs: found)
-        assert assembly.fill("<!-- claims -->", tiny).endswith(word)
+        text = assembly.fill("<!-- claims -->", tiny)
+        assert "FROM tiny-study" in text
+        assert text.endswith(word)
 
 
 # ---------------------------------------------------------------------------- address and logo

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import equitutor.methods
+from equitutor.groups import cyclic
 from equitutor.methods import detection, group_cnn, polyphase, soft, velocimetry
 from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp, FilteredAct
 from equitutor.methods.articulated import ArtEq, TensorField, random_scans, toy_body
@@ -173,6 +174,12 @@ CASES = {
     "Absolute": lambda: (models.Absolute((6, 6), 8), [torch.rand(2, 6, 6, 8)]),
     "PolyViT": lambda: (polyphase.PolyViT(24, dim=16, depth=1, heads=2), [images(2, 1, 24, 24)]),
     "PolyTwins": lambda: (polyphase.PolyTwins(24, dims=(16, 24)), [images(2, 1, 24, 24)]),
+    "SoftProjectedLinear": lambda: (
+        soft.SoftProjectedLinear(VECTORS, VECTORS, GROUP, 0.5), [torch.rand(4, VECTORS.size)]
+    ),
+    "LatentNetwork": lambda: (
+        soft.LatentNetwork(2, 1, 8, cyclic(4), copies=2), [torch.rand(4, 2)]
+    ),
     "SoftTypedLinear": lambda: (
         soft.SoftTypedLinear(VECTORS, VECTORS, [GROUP]), [torch.rand(4, VECTORS.size)]
     ),

@@ -450,7 +450,7 @@ def test_a_pool_of_others_that_breaks_ends_in_a_report(lab):  # noqa: F811
 # Asking for it -----------------------------------------------------------------------------
 
 REFUSALS = [
-    (["run", "nowhere"], "study must be one of polyphase-vit"),
+    (["run", "nowhere"], "study must be one of arteq"),
     (["run", ""], "study must be one of"),
     (["run", "../toy"], "study must be one of"),
     (["run", "no.such.module"], "study must be one of"),
