@@ -7,7 +7,7 @@ const slider = (name, label, low, high) => `
 const options = (list) => list.map((text, k) => `<option value="${k}">${text}</option>`).join("");
 
 const fitPanel = (name, title, note) => `
-  <section class="et-fit et-fit-${name}">
+  <div class="et-fit et-fit-${name}">
     <p class="et-head">${title}</p>
     <p class="et-note">${note}</p>
     <div class="et-stage" tabindex="0" role="group" data-et="${name}-stage" aria-label="The scan and what
@@ -19,7 +19,7 @@ const fitPanel = (name, title, note) => `
       <div><dt>surface off by</dt><dd class="et-number" data-et="${name}-gap"></dd></div>
       <div><dt>parts right</dt><dd class="et-number" data-et="${name}-right"></dd></div>
     </dl>
-  </section>`;
+  </div>`;
 
 function fitterMarkup(poses, axes, bends, names) {
   return `<div class="et-fitter">
@@ -37,7 +37,7 @@ function fitterMarkup(poses, axes, bends, names) {
       <button type="button" class="et-button" data-et="home">Back to rest</button></span>
     </div>
     <div class="et-pair">
-      <section class="et-fit">
+      <div class="et-fit">
         <p class="et-head">How ArtEq turns 60 weights into one rotation</p>
         <label class="et-note">part <select data-et="part">${options(names)}</select> off by
           <span class="et-number" data-et="arteq-part"></span> (PointNet: <span class="et-number"
@@ -47,14 +47,14 @@ function fitterMarkup(poses, axes, bends, names) {
           the predicted one."></canvas>
         <p class="et-note">Place: axis times angle. Size: weight, less the mean of all 60, which adds up to nothing; blue
           counts for, orange against. Ring: true rotation. Cross: predicted.</p>
-      </section>
-      <section class="et-fit">
+      </div>
+      <div class="et-fit">
         <p class="et-head">Error along the turn</p>
         <p class="et-note">Click to jump. Dotted: where the axis meets the 60.</p>
         <canvas data-et="curve" width="640" height="560" role="img" aria-label="Mean rotation error of
           both networks against the angle of the turn"></canvas>
         <p class="et-note" data-et="seen"></p>
-      </section>
+      </div>
     </div>
     <p class="et-live" aria-live="polite" data-et="live"></p>
   </div>`;

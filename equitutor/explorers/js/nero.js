@@ -14,8 +14,8 @@ const menu = (name, label, options) => `<label class="et-nero-menu"
 const key = (name, m) => `<span class="et-nero-key et-nero-m${m}"><i></i>
   <span>${escaped(name)}</span> <b class="et-number" data-et="score-${m}"></b></span>`;
 
-const view = (area, head, note, body) => `<section class="et-panel et-nero-${area}">
-  <p class="et-head">${head}</p><p class="et-note">${note}</p>${body}</section>`;
+const view = (area, head, note, body) => `<div class="et-panel et-nero-${area}">
+  <p class="et-head">${head}</p><p class="et-note">${note}</p>${body}</div>`;
 
 const slider = (name, label, last) => `<div class="et-nero-plots" data-et="${name}" tabindex="0"
   role="slider" aria-label="${label}" aria-valuemin="1" aria-valuemax="${last}"></div>`;

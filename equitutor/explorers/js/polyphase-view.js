@@ -4,11 +4,11 @@ const CIVIDIS = [[0, 32, 77], [65, 77, 107], [124, 123, 120], [188, 174, 108], [
 const GRID = { plain: "#ff8a3c", anchored: "#6cc3f5" }; // both on a dark picture
 
 const panel = (area, title, note, body) => `
-  <section class="et-panel et-${area}">
+  <div class="et-panel et-${area}">
     <p class="et-head">${title}</p>
     <p class="et-note">${note}</p>
     ${body}
-  </section>`;
+  </div>`;
 
 const picture = (name, label) =>
   `<canvas class="et-picture" data-et="${name}" role="img" aria-label="${label}"></canvas>`;
@@ -28,7 +28,7 @@ const escaped = (text) => {
 };
 
 const answer = (name, classes) => `
-  <section class="et-panel et-answer et-answer-${name}" data-et="${name}-answer">
+  <div class="et-panel et-answer et-answer-${name}" data-et="${name}-answer">
     <div class="et-verdict">
       <span class="et-class" data-et="${name}-class"></span>
       <span class="et-words"><span class="et-name">${name} ViT</span>
@@ -39,10 +39,10 @@ const answer = (name, classes) => `
         class="et-track"><span class="et-fill"></span></span><span class="et-number"></span></div>`)
       .join("")}</div>
     <p class="et-note">logits moved by <span class="et-number" data-et="${name}-moved"></span></p>
-  </section>`;
+  </div>`;
 
 const map = (name, [h, w], count) => `
-  <section class="et-panel et-map-${name}">
+  <div class="et-panel et-map-${name}">
     <p class="et-head">${name}: all ${count} shifts</p>
     <div class="et-map" tabindex="0" data-et="${name}-map" role="group" aria-label="Map of all
       shifts for the ${name} network. Click to jump; arrow keys move."><canvas width="${w}"
@@ -50,7 +50,7 @@ const map = (name, [h, w], count) => `
     <p class="et-note">right at <strong class="et-number" data-et="${name}-share"></strong>
       of shifts seen<br>largest logit change <strong class="et-number"
       data-et="${name}-worst"></strong></p>
-  </section>`;
+  </div>`;
 
 function markup({ size: [h, w], patch: [ph, pw] }, classes, count, compact) {
   const full = (html) => (compact ? "" : html);

@@ -41,21 +41,21 @@ function softMarkup(names, groups, holds, count) {
       trained. ✓: the symmetry that the task has. One network each and ${count} test samples, so the
       numbers are not the means of a table.</p>
     <div class="et-soft-stage">
-      <section><p class="et-head">Test error <span class="et-number" data-et="loss"></span></p>
+      <div><p class="et-head">Test error <span class="et-number" data-et="loss"></span></p>
         <p class="et-note">of the variance, against t. Lowest at t = <span class="et-number"
           data-et="best">…</span>. <span data-et="cap"></span></p>
-        <canvas data-et="loss-plot" width="520" height="340" role="img"></canvas></section>
-      <section><p class="et-head">Function error <span class="et-number" data-et="error"></span></p>
+        <canvas data-et="loss-plot" width="520" height="340" role="img"></canvas></div>
+      <div><p class="et-head">Function error <span class="et-number" data-et="error"></span></p>
         <p class="et-note">mean over the chosen group, against t</p>
-        <canvas data-et="error-plot" width="520" height="340" role="img"></canvas></section>
-      <section><p class="et-head">Around the orbit</p>
+        <canvas data-et="error-plot" width="520" height="340" role="img"></canvas></div>
+      <div><p class="et-head">Around the orbit</p>
         <p class="et-note">error for each angle of a turn<span data-et="axis"></span>; dashed: as
           trained</p>
-        <canvas data-et="orbit" width="520" height="340" role="img"></canvas></section>
-      <section><p class="et-head">First layer, W<sub>t</sub></p>
+        <canvas data-et="orbit" width="520" height="340" role="img"></canvas></div>
+      <div><p class="et-head">First layer, W<sub>t</sub></p>
         <p class="et-note">outputs down, inputs across; orange minus, blue plus</p>
         <canvas data-et="weights" role="img" aria-label="Weights of the first layer at the chosen t"
-          ></canvas></section>
+          ></canvas></div>
     </div>
     <p class="et-live" aria-live="polite" data-et="live"></p></div>`;
 }
