@@ -3,22 +3,20 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from equitutor.data.symmetric_tasks import cossim, cossim_target
 from equitutor.methods.soft import (
     SO,
     ExactTypedLinear,
     Rep,
-    SoftTuning,
     SoftTypedLinear,
     TypedNetwork,
     join,
     mlp,
     scaling,
 )
-from equitutor.studies.inertia import stacked
+from equitutor.studies.inertia import asking_alike, stacked
 from equitutor.training import Batches
 
 BOTH = join("SO(3) x scale", [SO(3), scaling(3)])
@@ -41,22 +39,13 @@ def network(kind: str) -> nn.Module:
     return TypedNetwork(REP_IN, HIDDEN, REP_OUT, layer, unit=True)
 
 
-def asking(kind: str, strengths: Tensor, steps: int) -> dict:
-    """Returns how a stack is asked for symmetry, with a strength for each member."""
-    if not kind.startswith("PER"):
-        return {}
-    lam = F.pad(strengths[:, None].expand(-1, 2), (1, 0))
-    at = 0.6 if "automatic" in kind else None
-    return {"tune": SoftTuning(network(kind), lam, steps, at=at)}
-
-
 def fit(kind: str, modes: list[str], seed: int, strengths, config, checkpoint):
     """Returns trained networks, one for each mode in the list, and their tuning or None."""
     batches = []
     for mode in modes:
         task = cossim(config["samples"], *MODES[mode], seed)
         batches.append(Batches(task.x, task.y, config["batch"], seed))
-    asked = asking(kind, torch.tensor(strengths), config["steps"])
+    asked = asking_alike(kind, network(kind), strengths, 2, config["steps"])
     makes = [partial(network, kind)] * len(modes)
     nets = stacked(makes, [seed] * len(modes), batches, config, checkpoint, **asked)
     return nets, asked.get("tune")

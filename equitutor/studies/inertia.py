@@ -145,6 +145,21 @@ def asking(kind: str, axes: Sequence[str], dials: Sequence[float], steps: int) -
     return {}
 
 
+def asking_alike(
+    kind: str, net: nn.Module, strengths: Sequence[float], smaller: int, steps: int
+) -> dict:
+    """Returns how a stack is asked for symmetry where all smaller groups have one strength.
+
+    Args:
+        kind: name of the network; only a PER is asked. net: one of its kind.
+        strengths: of each member. smaller: groups that follow the largest. steps: in all.
+    """
+    if not kind.startswith("PER"):
+        return {}
+    lam = F.pad(torch.tensor(strengths)[:, None].expand(-1, smaller), (1, 0))
+    return {"tune": SoftTuning(net, lam, steps, at=0.6 if "automatic" in kind else None)}
+
+
 def held_down(net: nn.Module, strength: Tensor, params: Params) -> Tensor:
     """Returns the penalty of residual pathways (S,), each with its own strength (S,)."""
     dense = residual_penalty(net, 1.0, 0.0, params=params)

@@ -4,7 +4,6 @@ from collections import Counter
 from functools import lru_cache, partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor.data.trajectories import (
@@ -18,13 +17,12 @@ from equitutor.methods.soft import (
     ExactTypedLinear,
     O,
     Rep,
-    SoftTuning,
     SoftTypedLinear,
     TypedNetwork,
     mlp,
     reflection,
 )
-from equitutor.studies.inertia import error_of, stacked
+from equitutor.studies.inertia import asking_alike, error_of, stacked
 from equitutor.training import Batches
 
 GROUPS = (O(2), SO(2), reflection(0, 2), reflection(1, 2))
@@ -106,15 +104,6 @@ class Forecaster(nn.Module):
         return (self.net((x / self.unit_x).flatten(1)) * self.unit_y).unflatten(1, (-1, 2))
 
 
-def asking(kind: str, strengths: Tensor, steps: int) -> dict:
-    """Returns how a stack is asked for symmetry, with a strength for each member."""
-    if not kind.startswith("PER"):
-        return {}
-    lam = F.pad(strengths[:, None].expand(-1, 3), (1, 0))
-    at = 0.6 if "automatic" in kind else None
-    return {"tune": SoftTuning(network(kind), lam, steps, at=at)}
-
-
 def fit(kind: str, source: str, sets: list[tuple[str, int]], strengths, config, checkpoint):
     """Returns forecasters, one for each training set (kind, seed), and their tuning or None."""
     walks = scenes(source)["train"]
@@ -124,7 +113,7 @@ def fit(kind: str, source: str, sets: list[tuple[str, int]], strengths, config, 
         x, y = windows(walks, name, seed)
         x, y = (x / unit_x).flatten(1), (y / unit_y).flatten(1)
         batches.append(Batches(x, y, config["batch"], seed))
-    asked = asking(kind, torch.tensor(strengths), config["steps"])
+    asked = asking_alike(kind, network(kind), strengths, 3, config["steps"])
     seeds = [seed for _, seed in sets]
     nets = stacked(
         [partial(network, kind)] * len(sets), seeds, batches, config, checkpoint, **asked
