@@ -7,6 +7,9 @@ version of Python do not change it.
 
 Pages and pictures feed no number, and what only carries numbers about (engine, records, verdicts)
 makes none, so they do not count. How a file is fetched does not either: its checksum is recorded.
+
+One more hash, under the name "*", is that of all that is reached, wherever it stands: code that was
+only moved to another module is the same code.
 """
 
 import ast
@@ -19,6 +22,7 @@ from types import ModuleType
 __all__ = ["code_of", "code_of_text"]
 
 PACKAGE = "equitutor"
+ANYWHERE = "*"
 NO_NUMBERS = {
     "": "chapters explorers figures fingerprint ledger nero press __main__",
     "data.": "cache errors reads registry",
@@ -28,7 +32,7 @@ _LEFT_OUT = tuple(f"{PACKAGE}.{room}{n}" for room, ns in NO_NUMBERS.items() for 
 
 
 def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
-    """Returns module -> hash for all code that a function of a study's module depends on.
+    """Returns module -> hash for all code that a function of a study's module depends on, and "*".
 
     Of the study's own module only what `start` reaches counts: another seed in the grid, or another
     word in a claim, ages no record. Statements that bind nothing count if they change what is
@@ -46,7 +50,7 @@ def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
 
     >>> import equitutor.training
     >>> list(code_of(equitutor.training, "cosine")), list(code_of(equitutor.training, "fit"))
-    (['equitutor.training'], ['equitutor.runtime', 'equitutor.training'])
+    (['*', 'equitutor.training'], ['*', 'equitutor.runtime', 'equitutor.training'])
     """
     path = Path(study.__file__)
     files = _Files(study.__name__, path)
@@ -57,7 +61,7 @@ def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
 
 
 def code_of_text(text: str) -> dict[str, str]:
-    """Returns module -> hash for all code of the package that a program depends on.
+    """Returns module -> hash for all code of the package that a program depends on, and "*".
 
     Args:
         text: Python source, such as the cells of a notebook. All of it runs; it goes by the name
@@ -66,7 +70,7 @@ def code_of_text(text: str) -> dict[str, str]:
     Raises SyntaxError where the text is not Python.
 
     >>> list(code_of_text("from equitutor import figures; figures.use()"))
-    ['<text>', 'equitutor.figures']
+    ['*', '<text>', 'equitutor.figures']
     """
     files = _Files()
     module = _Module("<text>", ast.parse(text), files)
@@ -142,11 +146,12 @@ def _reached(
             reach(where, modules[where].binds.get(what, ()))
             waiting.extend(modules[where].passes_on(what))
         reach(module.name, module.effects_on(reached[module.name]))
-    return {
-        where: _hash([modules[where].body[number] for number in sorted(numbers)])
+    found = {
+        where: [modules[where].body[number] for number in sorted(numbers)]
         for where, numbers in sorted(reached.items())
         if numbers and where != PACKAGE  # the version of the package is not its code
     }
+    return {ANYWHERE: _hash_anywhere(found)} | {where: _hash(found[where]) for where in found}
 
 
 class _Module:
@@ -224,6 +229,7 @@ class _Module:
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def _parse(path: Path) -> ast.Module:
@@ -263,20 +269,30 @@ def _is_main(node: ast.stmt) -> bool:
 
 
 def _hash(nodes: list[ast.stmt]) -> str:
-    words = ";".join(_words(node) for node in nodes if not _is_text(node))
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
+    return _digest(_words(node) for node in nodes if not _is_text(node))
 
 
-def _words(node) -> str:
+def _hash_anywhere(found: dict[str, list[ast.stmt]]) -> str:
+    """Returns the hash of statements in any order and module; what they import is among them."""
+    nodes = (node for body in found.values() for node in body if not _is_text(node))
+    return _digest(sorted({_words(node, without=_IMPORTS) for node in nodes}))
+
+
+def _digest(words: Iterable[str]) -> str:
+    return hashlib.sha256(";".join(words).encode()).hexdigest()[:16]
+
+
+def _words(node, without: tuple[type, ...] = ()) -> str:
     """Returns a syntax tree as text: what is empty is left out, so versions of Python agree."""
     if isinstance(node, list):
-        return f"[{','.join(_words(part) for part in node if not _is_text(part))}]"
+        kept = [part for part in node if not _is_text(part) and not isinstance(part, without)]
+        return f"[{','.join(_words(part, without) for part in kept)}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     if isinstance(node, ast.JoinedStr):
         node = ast.JoinedStr(_joined(node.values))
     fields = [
-        f"{name}={_words(value)}"
+        f"{name}={_words(value, without)}"
         for name, value in ast.iter_fields(node)
         if name not in ("ctx", "kind", "type_comment") and value is not None and value != []
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from equitutor.chapters import BookError, find_root
 from equitutor.data.reads import checksum
-from equitutor.studies.code import code_of
+from equitutor.studies.code import ANYWHERE, code_of
 from equitutor.studies.study import Study, canonical, find
 
 __all__ = ["FIELDS", "AlteredRecord", "append", "load", "place", "planned", "read", "seal", "stale"]
@@ -170,12 +170,19 @@ def stale(record: dict[str, Any], code: dict[str, str]) -> list[str]:
         record: a record as `read` yields it.
         code: what `code_of` gives for its study today.
 
-    Data whose checksum cannot be known without reading them do not count.
+    Data whose checksum cannot be known without reading them do not count. Code that was moved to
+    another module has not changed.
 
     >>> stale({"code": {"a": "1", "b": "2"}, "data": {}}, {"a": "1", "b": "3"})
     ['b']
+    >>> stale({"code": {"*": "1", "a": "2"}, "data": {}}, {"*": "1", "b": "2"})
+    []
     """
-    modules = [name for name, digest in record["code"].items() if code.get(name) != digest]
+    then = record["code"]
+    moved = ANYWHERE in then and then[ANYWHERE] == code.get(ANYWHERE)
+    modules = (
+        [] if moved else [n for n, was in then.items() if n != ANYWHERE and code.get(n) != was]
+    )
     today = {name: checksum(name) for name in record["data"]}
     data = [n for n, was in record["data"].items() if today[n] is not None and today[n] != was]
     return sorted(modules) + sorted(data)

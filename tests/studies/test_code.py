@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from equitutor.studies import code
+from equitutor.studies import code, records
 from equitutor.studies.code import code_of, code_of_text
 
 STUDY = '''
@@ -93,10 +93,13 @@ class Shop:
         assert old in text
         self.write(name, text.replace(old, new))
 
-    def hashes(self, name="shop.study", file="shop/study.py"):
+    def all_hashes(self, name="shop.study", file="shop/study.py"):
         module = types.ModuleType(name)
         module.__file__ = str(self.root / file)
         return code_of(module)
+
+    def hashes(self, *study):
+        return {name: h for name, h in self.all_hashes(*study).items() if name != code.ANYWHERE}
 
 
 @pytest.fixture
@@ -156,16 +159,16 @@ AGES_NOT = {
 
 @pytest.mark.parametrize(("file", "old", "new", "module"), AGES.values(), ids=AGES)
 def test_what_changes_the_hash_of_one_module(shop, file, old, new, module):
-    before = shop.hashes()
+    before = shop.all_hashes()
     shop.edit(file, old, new)
-    assert changed(before, shop.hashes()) == {module}
+    assert changed(before, shop.all_hashes()) == {module, code.ANYWHERE}
 
 
 @pytest.mark.parametrize(("file", "old", "new"), AGES_NOT.values(), ids=AGES_NOT)
 def test_what_changes_no_hash(shop, file, old, new):
-    before = shop.hashes()
+    before = shop.all_hashes()
     shop.edit(file, old, new)
-    assert shop.hashes() == before
+    assert shop.all_hashes() == before
 
 
 def test_a_name_that_comes_from_elsewhere_now_changes_the_hash(shop):
@@ -173,6 +176,21 @@ def test_a_name_that_comes_from_elsewhere_now_changes_the_hash(shop):
     shop.write("other.py", "def wheel(): return 0\n")
     shop.edit("__init__.py", "from shop.wheels", "from shop.other")
     assert changed(before, shop.hashes()) >= {"shop.other", "shop.wheels"}
+
+
+def test_moved_code_is_the_same_code(shop):
+    """Also where an import inside a function moves with it; a changed word on the way counts."""
+    before = shop.all_hashes()
+    shop.write("axles.py", "def axle(): return wheel\n\nfrom shop import wheel\n")
+    shop.write("sub/inner.py", "from shop.axles import axle\n")
+    shop.edit("late.py", "from shop.sub import *\n\ndef late(*a): ",
+              "def late(*a):\n    from shop.sub._star import star\n    ")  # fmt: skip
+    after = shop.all_hashes()
+    assert {"shop.axles", "shop.sub.inner"} <= changed(before, after)
+    assert after[code.ANYWHERE] == before[code.ANYWHERE]
+    assert not records.stale({"code": before, "data": {}}, after)
+    shop.edit("axles.py", "return wheel", "return [wheel]")
+    assert records.stale({"code": before, "data": {}}, shop.all_hashes())
 
 
 def test_a_lone_module_reaches_those_beside_it(shop):
@@ -202,7 +220,7 @@ def test_pages_and_carriers_do_not_count(shop, monkeypatch):
     shop.write("study.py", f"{imports}def run(c, k): return {use}")
     assert set(shop.hashes()) == {"shop.study", "equitutor.methods", "equitutor.data.images"}
     assert set(code_of_text(imports + use)) == {
-        "<text>", "equitutor.figures", "equitutor.methods", "equitutor.press.logo",
+        code.ANYWHERE, "<text>", "equitutor.figures", "equitutor.methods", "equitutor.press.logo",
         "equitutor.data.images", "equitutor.data.reads",
     }  # fmt: skip
 
