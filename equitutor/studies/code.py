@@ -15,7 +15,7 @@ only moved to another module is the same code.
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +54,7 @@ def code_of(study: ModuleType, start: str = "run") -> dict[str, str]:
     """
     path = Path(study.__file__)
     files = _Files(study.__name__, path)
-    module = _Module(study.__name__, _parse(path), files, path.name == "__init__.py")
+    module = _module(study.__name__, path)
     if start not in module.binds:
         raise ValueError(f"start must be defined in {study.__name__}, got {start!r}")
     return _reached(module, module.binds[start], files, _LEFT_OUT)
@@ -73,7 +73,7 @@ def code_of_text(text: str) -> dict[str, str]:
     ['*', '<text>', 'equitutor.figures']
     """
     files = _Files()
-    module = _Module("<text>", ast.parse(text), files)
+    module = _Module("<text>", ast.parse(text))
     return _reached(module, range(len(module.body)), files, ())
 
 
@@ -85,9 +85,15 @@ class _Files:
         self.home = path.absolute().parents[depth] if path else _HOME
         lone = depth == 0 and not {"site-packages", "dist-packages"} & {*self.home.parts}
         self.top = None if lone and path else study.split(".")[0]
+        self.found: dict[str, Path | None] = {}
 
     def __call__(self, name: str) -> Path | None:
         """Returns the file of a module, or None where it is of another package."""
+        if name not in self.found:
+            self.found[name] = self._find(name)
+        return self.found[name]
+
+    def _find(self, name: str) -> Path | None:
         top, *_ = parts = name.split(".")
         if top != PACKAGE and self.top not in (None, top):
             return None
@@ -125,7 +131,7 @@ def _reached(
     def reach(where: str, numbers: Iterable[int]) -> None:
         for number in set(numbers) - reached[where]:
             reached[where].add(number)
-            waiting.extend(modules[where].needs(number))
+            waiting.extend(modules[where].needs(number, files))
 
     reach(module.name, first)
     while waiting:
@@ -139,26 +145,27 @@ def _reached(
                 path = None if skipped else files(where)
                 if path is None:
                     continue
-                is_package = path.name == "__init__.py"
-                modules[where] = _Module(where, _parse(path), files, is_package)
+                modules[where] = _module(where, path)
                 reached[where] = set()
                 reach(where, modules[where].always)
             reach(where, modules[where].binds.get(what, ()))
-            waiting.extend(modules[where].passes_on(what))
+            waiting.extend(modules[where].passes_on(what, files))
         reach(module.name, module.effects_on(reached[module.name]))
-    found = {
-        where: [modules[where].body[number] for number in sorted(numbers)]
-        for where, numbers in sorted(reached.items())
-        if numbers and where != PACKAGE  # the version of the package is not its code
-    }
-    return {ANYWHERE: _hash_anywhere(found)} | {where: _hash(found[where]) for where in found}
+    hashes, anywhere = {}, set()
+    for where, numbers in sorted(reached.items()):
+        if numbers and where != PACKAGE:  # the version of the package is not its code
+            texts = [modules[where].texts(number) for number in sorted(numbers)]
+            hashes[where] = _digest(text for text, _ in texts if text)
+            anywhere |= {text for _, text in texts if text}
+    return {ANYWHERE: _digest(sorted(anywhere))} | hashes
 
 
 class _Module:
     """The top-level statements of a module: what each binds, and which run on import."""
 
-    def __init__(self, name: str, tree: ast.Module, files: _Files, is_package: bool = False):
-        self.name, self.files, self.is_package, self.body = name, files, is_package, tree.body
+    def __init__(self, name: str, tree: ast.Module, is_package: bool = False):
+        self.name, self.is_package, self.body = name, is_package, tree.body
+        self.mentions, self.texts = cache(self.mentions), cache(self.texts)  # for many studies
         self.binds: dict[str, set[int]] = {}
         self.always: set[int] = set()
         self.effects: set[int] = set()
@@ -178,25 +185,34 @@ class _Module:
             if not names and not isinstance(node, ast.Assert):
                 self.effects.add(number)
 
-    def needs(self, number: int) -> Iterator[tuple[str, str]]:
+    def needs(self, number: int, files: _Files) -> Iterator[tuple[str, str]]:
         """Yields (module, name) for all that a statement mentions, here or in other modules."""
-        node = self.body[number]
-        imports = {name: set(targets) for name, targets in self.imports.items()}
-        self._add_imports(node, imports)
-        names = _names(node)
-        attributes = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        names, attributes, imports = self.mentions(number)
         for name in names & self.binds.keys():
             yield self.name, name
         for name in names & imports.keys():
             for base, taken in imports[name]:
-                yield from self.files.targets(base, taken, attributes)
+                yield from files.targets(base, taken, attributes)
         for base, _ in imports.get("*", ()):
             yield from ((base, name) for name in names)
 
-    def passes_on(self, name: str) -> Iterator[tuple[str, str]]:
+    def mentions(self, number: int) -> tuple[set[str], set[str], dict[str, set[tuple[str, str]]]]:
+        """Returns names and attributes in a statement, and the imports that they may mean."""
+        node = self.body[number]
+        imports = {name: set(targets) for name, targets in self.imports.items()}
+        self._add_imports(node, imports)
+        attributes = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        return _names(node), attributes, imports
+
+    def texts(self, number: int) -> tuple[str, str]:
+        """Returns a statement as text, whole and without its imports; "" where it is a text."""
+        node = self.body[number]
+        return ("", "") if _is_text(node) else (_words(node), _words(node, without=_IMPORTS))
+
+    def passes_on(self, name: str, files: _Files) -> Iterator[tuple[str, str]]:
         """Yields (module, name) for what a name of this module is that it imports itself."""
         for base, taken in self.imports.get(name, ()):
-            yield from self.files.targets(base, taken, ())
+            yield from files.targets(base, taken, ())
         for base, _ in self.imports.get("*", ()):
             yield base, name
 
@@ -232,14 +248,15 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
 
-def _parse(path: Path) -> ast.Module:
-    return _parsed(path, path.stat().st_mtime_ns)
+def _module(name: str, path: Path) -> _Module:
+    return _parsed(name, path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=512)
-def _parsed(path: Path, mtime_ns: int) -> ast.Module:
-    """Returns the syntax tree of a file; its time is there so that an edited file is read again."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _parsed(name: str, path: Path, mtime_ns: int) -> _Module:
+    """Returns the module in a file; its time is there so that an edited file is read again."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _Module(name, tree, is_package=path.name == "__init__.py")
 
 
 def _bound(node: ast.AST) -> set[str]:
@@ -266,16 +283,6 @@ def _names(node: ast.stmt) -> set[str]:
 def _is_main(node: ast.stmt) -> bool:
     """Returns whether a statement is `if __name__ == "__main__"`, which no import runs."""
     return isinstance(node, ast.If) and "__name__" in _names(node.test)
-
-
-def _hash(nodes: list[ast.stmt]) -> str:
-    return _digest(_words(node) for node in nodes if not _is_text(node))
-
-
-def _hash_anywhere(found: dict[str, list[ast.stmt]]) -> str:
-    """Returns the hash of statements in any order and module; what they import is among them."""
-    nodes = (node for body in found.values() for node in body if not _is_text(node))
-    return _digest(sorted({_words(node, without=_IMPORTS) for node in nodes}))
 
 
 def _digest(words: Iterable[str]) -> str:
