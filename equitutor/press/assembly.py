@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import html
 import json
 import re
@@ -83,7 +84,7 @@ def assemble(root: Path, solutions: bool = True) -> None:
         root: folder of the book; each chapter has been executed.
         solutions: whether the solutions of the exercises stay in.
     """
-    target = root / "build/src"
+    target = root / "build/src.new"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
@@ -106,6 +107,25 @@ def assemble(root: Path, solutions: bool = True) -> None:
             write_text(place, nbformat.writes(node))
         else:
             write_text(place, fill(page.read_text(encoding="utf-8"), root))
+    replace_changed(target, root / "build/src")
+
+
+def replace_changed(new: Path, old: Path) -> None:
+    """Make a folder equal to a new one, which is used up; files of equal content stay untouched.
+
+    Sphinx goes by the time of a file.
+
+    Args:
+        new: folder with the content.
+        old: folder that gets it.
+    """
+    if old.is_dir():
+        for path in [p for p in new.rglob("*") if p.is_file()]:
+            before = old / path.relative_to(new)
+            if before.is_file() and filecmp.cmp(path, before, shallow=False):
+                before.replace(path)
+        shutil.rmtree(old)
+    new.replace(old)
 
 
 def recorded(root: Path, name: str) -> dict | None:
