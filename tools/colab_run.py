@@ -1,11 +1,13 @@
 """Runs the copies in `colab/` as Colab would: its packages, an empty folder, its own setup cell.
 
     python -m tools.colab_run                   every copy
-    python -m tools.colab_run --rotate 2        two of them whole, of the others the setup cell
+    python -m tools.colab_run --rotate 2        two of them whole, others at each commit; and each
+                                                different way to install that these do not take
     python -m tools.colab_run NAME ...          these
 
-Makes an environment in `build/colab` from `tools/colab_pins.txt`, for Python 3.13 where there is
-one. Anywhere else it says so and takes the pins but for PyTorch, which has to be the one at hand.
+Makes an environment in `build/colab` from `tools/colab_pins.txt`, for Python 3.13 or 3.12 where
+there is one. Anywhere else it says so and takes the pins but for PyTorch, which has to be the one
+at hand.
 The setup cell installs the package from its public address; git is told to look here instead, so
 what runs is the last commit.
 """
@@ -100,6 +102,22 @@ def environment(folder: Path, python: str, torch: str) -> Path:
     return made
 
 
+def interpreter() -> str | None:
+    """Returns a Python of Colab's version or the one before, or None; it is tried out."""
+    for version in ("3.13", "3.12"):
+        path = shutil.which(f"python{version}")
+        tell = [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        if path and subprocess.run(tell, capture_output=True, text=True).stdout.strip() == version:
+            return path
+    return None
+
+
+def installs(copy: Path) -> str:
+    """Returns the lines of a notebook that install something."""
+    lines = "\n".join(cell.source for cell in nbformat.read(copy, as_version=4).cells).splitlines()
+    return "\n".join(line.strip() for line in lines if "%pip install" in line)
+
+
 def installed(python: Path) -> dict[str, str]:
     """Returns the version of each package of an environment.
 
@@ -155,25 +173,33 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> list[str]:
         return found
 
 
+def _pin(path: Path, start: str) -> str:
+    return next(line for line in path.read_text().split() if line.startswith(start))
+
+
 def main() -> int:
     """Returns the exit status of the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="copies to run, such as nero; default all")
-    parser.add_argument("--rotate", type=int, help="run so many whole, another choice each commit")
-    parser.add_argument("--python", default=shutil.which("python3.13"), help="interpreter")
+    parser.add_argument("--rotate", type=int, help="run so many whole, others at each commit")
+    parser.add_argument("--python", help="interpreter; default 3.13 or 3.12, where there is one")
     options = parser.parse_args()
     root = find_root()
     names = list(options.names or chapters(root))
-    python, torch = options.python, next(p for p in PINS.read_text().split() if p[:5] == "torch")
-    if python is None or "3.13" not in subprocess.getoutput(f"{python} --version"):
-        python = python or sys.executable
-        torch = next(p for p in (root / "constraints.txt").read_text().split() if p[:6] == "torch=")
-        print(f"no Python 3.13 here: {python} with {torch} and Colab's other pins")
-    ours = environment(root / "build/colab", python, torch)
+    python, torch = options.python or interpreter(), _pin(PINS, "torch==")
+    folder = root / "build/colab"
+    if python is None:
+        folder = root / "build/colab-pins"
+        python, torch = sys.executable, _pin(root / "constraints.txt", "torch==")
+        print(f"no Python 3.13 or 3.12 here: {python} with {torch} and Colab's other pins")
+    ours = environment(folder, python, torch)
     whole = names
     if options.rotate is not None:
         commits = int(subprocess.getoutput(f"git -C {root} rev-list --count HEAD"))
-        whole = [names[(commits + k) % len(names)] for k in range(options.rotate)]
+        first = commits * options.rotate  # so that all have had their turn soon
+        whole = [names[(first + k) % len(names)] for k in range(options.rotate)]
+        ways = {installs(root / f"colab/{name}.ipynb"): name for name in [*names, *whole]}
+        names = [*whole, *(name for name in ways.values() if name not in whole)]
     failed = False
     for name in names:
         wrong = run(root / f"colab/{name}.ipynb", root, ours, name in whole)
