@@ -53,13 +53,12 @@ def explorer(
         labels: classes of the samples, integers (N,), for the filter and the colors.
         classes: a name for each class; the default is its number.
         names: what to call each element; None makes names from the orbit.
-        embedding: "pca", "tsne", "isomap", "umap", or several of them; PCA is always there.
+        embedding: "pca", "tsne", "isomap", or several of them; PCA is always there.
         seed: seed of the reductions.
         title: one line.
 
     Raises:
         ValueError: an argument does not fit, or the page would take more than 1 MB.
-        ImportError: "umap" is asked for without its package.
 
     Source: the interface of NERO (Zhao et al. 2023).
 
