@@ -293,7 +293,8 @@ def test_polyphase_explorer_refuses(spoil, words):
 
 def test_hero_from_checkpoints(tmp_path, monkeypatch):
     pytest.importorskip("equitutor.data")
-    (tmp_path / "_toc.yml").touch()
+    for name in ("_toc.yml", "_config.yml"):
+        (tmp_path / name).touch()
     folder = tmp_path / "book" / "checkpoints"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
