@@ -33,22 +33,8 @@ def test_metrics_in_words(entry, digits, words):
 
 
 def test_what_was_recorded_is_shown(tmp_path):
-    claims = [
-        {
-            "claim": "It | works.",
-            "verdict": "holds",
-            "paper": "100 %",
-            "metric": "set/a",
-            "why": "A",
-        },
-        {
-            "claim": "It is fast.",
-            "verdict": "not tested",
-            "paper": "twice",
-            "metric": "",
-            "why": "B",
-        },
-    ]
+    names = ("claim", "verdict", "paper", "metric", "why")
+    rows = [("It | works.", "holds", "100 %", "set/a", "A"), ("Fast.", "not tested", "2", "", "B")]
     run = {"date": "2026-01-31", "environment": {"device": "GPU"}, "seconds": 123.0,
            "seeds": [0, 1], "metrics": {"set/a": metric([0.5, 1.5], "%")},
            "claims": [dict(zip(names, row, strict=True)) for row in rows]}  # fmt: skip
