@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.functional import interpolate, layer_norm
 from torch.testing import assert_close
 
-from equitutor.methods import polyphase
 from equitutor.methods.polyphase import (
     PolyOrder,
     anchor,
@@ -330,7 +329,3 @@ def test_measures_refuse_what_they_cannot_measure():
     for call, message in bad:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_every_public_name_is_there():
-    assert all(hasattr(polyphase, name) for name in polyphase.__all__)
