@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-import time
 from pathlib import Path
 
 from equitutor.chapters import BookError, chapter, find_root
@@ -97,12 +96,10 @@ def _run(options: argparse.Namespace) -> int:
     root = find_root()
     notebook = chapter(root, options.chapter)
     _require_tools()
-    from equitutor import ledger
     from equitutor.press.execution import ChapterFailed, execute
 
     name = f"{options.chapter}-{options.profile}"
     copy = root / "build/runs" / f"{name}.ipynb"
-    started = time.time()
     log = root / "build/logs" / f"{name}.log"
     _say(f"{options.chapter}: profile {options.profile}, log in {log.relative_to(root)}")
     try:
@@ -117,8 +114,6 @@ def _run(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         _say(f"The notebook as far as it came: {copy.relative_to(root)}")
         return 1
-    if ledger.written_since(started, options.chapter, options.profile):  # it may record nothing
-        ledger.stamp(options.chapter, options.profile, seconds=done.seconds, peak_mb=done.peak_mb)
     _say(f"{options.chapter}: {done.seconds:.0f} s, {done.peak_mb:.0f} MB")
     _say(f"Executed copy: {copy.relative_to(root)}")
     return 0

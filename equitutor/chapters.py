@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sysconfig
-import tempfile
 from pathlib import Path
+
+from equitutor.files import replacing
 
 
 class BookError(Exception):
@@ -142,12 +142,5 @@ def write_text(path: Path, text: str) -> None:
         text: the content, written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())

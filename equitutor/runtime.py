@@ -8,7 +8,6 @@ error that counts as rounding.
 import os
 import platform
 import random
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -199,19 +198,3 @@ def report() -> None:
         f"Python {platform.python_version()}",
     ]
     print(" · ".join(parts))
-
-
-def live() -> bool:
-    """Returns whether a reader with a running kernel is there to move widgets.
-
-    False outside a notebook, and where EQUITUTOR_STATIC is set: the builder of the static pages
-    sets it, because a widget that needs Python would be dead there.
-
-    >>> live()
-    False
-    """
-    if os.environ.get("EQUITUTOR_STATIC"):
-        return False
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and hasattr(shell, "kernel")

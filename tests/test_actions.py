@@ -391,32 +391,7 @@ def test_flow_needs_two_channels():
         actions.transform_flow(torch.zeros(1, 3, 4, 4), 0)
 
 
-def test_reverse_time():
-    pair, flow = images(3, 2, 4, 5), images(3, 2, 4, 5)
-    swapped, negated = actions.reverse_time(pair, flow)
-    assert torch.equal(swapped[:, 0], pair[:, 1])
-    assert torch.equal(swapped[:, 1], pair[:, 0])
-    assert torch.equal(negated, -flow)
-    for there, back in zip((pair, flow), actions.reverse_time(swapped, negated), strict=True):
-        assert torch.equal(there, back)
-    color = torch.zeros(3, 2, 3, 4, 5)
-    assert actions.reverse_time(color, flow)[0].shape == color.shape
-
-
-@pytest.mark.parametrize(
-    ("pair", "flow", "message"),
-    [
-        ((2, 3, 4, 4), (2, 2, 4, 4), "pair"),
-        ((2, 2), (2, 1, 4, 4), "flow"),
-        ((3, 2), (2, 2, 4, 4), "3 and 2"),
-    ],
-)
-def test_reverse_time_refuses(pair, flow, message):
-    with pytest.raises(ValueError, match=message):
-        actions.reverse_time(torch.zeros(pair), torch.zeros(flow))
-
-
-# Boxes, points, paths ----------------------------------------------------------------------
+# Boxes, points -----------------------------------------------------------------------------
 
 
 def draw_box(box, size=16):
@@ -503,49 +478,6 @@ def test_the_action_check_rejects_a_right_action():
         check_linear_action(lambda p, R: p @ R, p, g, h)
 
 
-def check_affine(act, p, first, second):
-    (C, d), (A, b) = first, second
-    twice = act(act(p, C, d), A, b)
-    # b and d are (2,) or (B, 2): a column each
-    moved = (A @ d[..., None])[..., 0] + b
-    assert_close(twice, act(p, A @ C, moved))
-
-
-@quick
-@given(st.integers(1, 3), st.integers(0, 5), st.integers(0, 999), st.booleans())
-def test_transform_paths_is_an_action(batch, steps, seed, each):
-    rng = seeded(seed)
-    p = torch.randn(batch, steps, 2, dtype=torch.float64, generator=rng)
-    lead = (batch,) if each else ()
-    A, C = torch.randn(2, *lead, 2, 2, dtype=torch.float64, generator=rng)
-    b, d = torch.randn(2, *lead, 2, dtype=torch.float64, generator=rng)
-    check_affine(actions.transform_paths, p, (C, d), (A, b))
-    assert torch.equal(actions.transform_paths(p, torch.eye(2)), p)
-    out = actions.transform_paths(p, A, b)
-    for i in range(batch):
-        own = actions.transform_paths(p[i : i + 1], A[i] if each else A, b[i] if each else b)
-        assert_close(out[i : i + 1], own)
-
-
-def test_the_affine_check_rejects_translation_before_the_matrix():
-    p = torch.randn(2, 4, 2, dtype=torch.float64, generator=seeded(0))
-    rng = seeded(1)
-    A, C = torch.randn(2, 2, 2, dtype=torch.float64, generator=rng)
-    b, d = torch.randn(2, 2, dtype=torch.float64, generator=rng)
-    check_affine(actions.transform_paths, p, (C, d), (A, b))
-    with pytest.raises(AssertionError):
-        check_affine(lambda p, A, b: (p + b) @ A.T, p, (C, d), (A, b))
-
-
-def test_one_translation_for_two_paths_is_read_by_its_shape():
-    p = torch.zeros(2, 3, 2)
-    both = actions.transform_paths(p, torch.eye(2), torch.tensor([1.0, 2.0]))
-    assert torch.equal(both, torch.tensor([1.0, 2.0]).expand(2, 3, 2))
-    each = actions.transform_paths(p, torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    assert torch.equal(each[1], torch.tensor([3.0, 4.0]).expand(3, 2))
-    assert torch.equal(actions.transform_paths(p, torch.eye(2), 5), p + 5)
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -557,15 +489,8 @@ def test_one_translation_for_two_paths_is_read_by_its_shape():
             TypeError,
             "int64",
         ),
-        (lambda: actions.transform_paths(torch.zeros(1, 4, 3), torch.eye(2)), ValueError, "p has"),
-        (lambda: actions.transform_paths(torch.zeros(1, 4, 2), torch.eye(3)), ValueError, "A has"),
-        (
-            lambda: actions.transform_paths(torch.zeros(1, 4, 2), torch.eye(2), torch.zeros(3)),
-            ValueError,
-            "b has",
-        ),
     ],
 )
-def test_points_and_paths_refuse(call, error, message):
+def test_points_refuse(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equitutor.groups import haar_so3
-from equitutor.methods import articulated
 from equitutor.methods.articulated import (
     Body,
     Prediction,
@@ -402,8 +401,3 @@ def test_bad_input():
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_every_public_name_is_there():
-    for name in articulated.__all__:
-        assert getattr(articulated, name).__doc__

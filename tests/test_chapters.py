@@ -263,8 +263,9 @@ def test_claims_of_an_earlier_run_stay_beside_the_study(tiny, monkeypatch):
     monkeypatch.setattr(studies, "STUDIES", {"tiny-study": "toy"})
     monkeypatch.setattr(studies, "find", lambda name: (SimpleNamespace(lesson="tiny"), None))
     monkeypatch.setattr(studies.pages, "claims_markdown", lambda name: f"FROM {name}")
+    monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda found: found)
     for earlier, word in (("EARLIER", "EARLIER"), (None, "FROM tiny-study")):
-        monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda name, found=earlier: found)
+        monkeypatch.setattr("equitutor.ledger.load", lambda root, name, found=earlier: found)
         text = assembly.fill("<!-- claims -->", tiny)
         assert "FROM tiny-study" in text
         assert text.endswith(word)

@@ -21,7 +21,6 @@ from equitutor.data import (
     FormatError,
     center_and_scale,
     geometric_shapes,
-    modelnet10_sample,
     modelnet10_voxels,
     pcl_shapes,
     read_off,
@@ -71,13 +70,6 @@ def test_real_geometric_shapes():
     sphere = geometric_shapes(2000).x[solids.classes.index("3d_sphere")]
     assert ((sphere > 0).float().mean(0) - 0.5).abs().max() < 0.05
     assert sphere.norm(dim=1).min() > 0.9
-
-
-@needs_data("modelnet10_sample")
-def test_real_bathtubs():
-    clouds = modelnet10_sample(300)
-    check(clouds, 3, 300, 1)
-    assert clouds.classes == ("bathtub",)
 
 
 @needs_data("modelnet10_voxels")
@@ -583,12 +575,11 @@ def test_unknown_split(load):
         load("val")
 
 
-@pytest.mark.parametrize("load", [geometric_shapes, modelnet10_sample])
-def test_refused_counts(load):
+def test_refused_counts():
     with pytest.raises(ValueError, match="points is 0, but has to be an int of at least 1"):
-        load(0)
+        geometric_shapes(0)
     with pytest.raises(ValueError, match="seed is -1, but has to be an int of at least 0"):
-        load(10, seed=-1)
+        geometric_shapes(10, seed=-1)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,6 @@ from equitutor.data import (
     HUMAN_PARTS,
     FormatError,
     Motion,
-    body_poses,
-    human_scan,
     motion,
     retarget,
 )
@@ -89,22 +87,6 @@ def test_a_walk_swings_its_legs_in_turn():
         shin = pointing(r, body.directions, f"{side} shin") @ AHEAD
         thigh = pointing(r, body.directions, f"{side} thigh") @ AHEAD
         assert (shin - thigh).mean() < -0.1
-
-
-@needs_data("mocap_cmu")
-@needs_data("mocap_deepmimic")
-def test_poses_for_training_and_for_trial():
-    body = anny_lite()
-    calm = body_poses("everyday", body.names, body.directions, 60)
-    wild = body_poses("acrobatic", body.names, body.directions, 60)
-    assert calm.dtype == torch.float32
-    assert is_rotation(calm)
-    assert is_rotation(wild)
-    assert torch.equal(calm, body_poses("everyday", body.names, body.directions, 60))
-    assert not torch.equal(calm, body_poses("everyday", body.names, body.directions, 60, seed=1))
-    upright = [(poses[:, 0, 2, 2] > 0.7).float().mean() for poses in (calm, wild)]
-    assert upright[0] > 0.9 > upright[1]
-    assert not set(EVERYDAY) & set(ACROBATIC)
 
 
 @patient
@@ -358,27 +340,7 @@ def test_bad_arguments():
         (lambda: retarget(clip, ["tail"], torch.ones(1, 3)), "parts has 'tail'"),
         (lambda: retarget(clip, ["head"], torch.ones(2, 3)), r"directions has the shape \(2, 3\)"),
         (lambda: retarget(clip, ["head"], torch.zeros(1, 3)), "a row without length"),
-        (lambda: body_poses("odd", (), torch.zeros(0, 3), 1), "kind is 'odd'"),
-        (lambda: body_poses("everyday", (), torch.zeros(0, 3), 0), "n is 0"),
-        (lambda: body_poses("everyday", (), torch.zeros(0, 3), 1, seed=-1), "seed is -1"),
-        (lambda: human_scan(0), "points is 0"),
-        (lambda: human_scan(True), "points is True"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-@needs_data("human_scan")
-def test_real_person():
-    x = human_scan(3000)
-    assert x.shape == (3000, 3)
-    assert x.mean(0).abs().max() < 1e-5
-    size = x.amax(0) - x.amin(0)
-    assert 0.3 < size[2] < 1.0  # head and shoulders
-    # shoulders are wider than the head, and below it
-    top, low = x[x[:, 2] > 0.1], x[x[:, 2] < -0.1]
-    assert low[:, 0].std() > 1.3 * top[:, 0].std()
-    assert torch.equal(x, human_scan(3000))
-    with pytest.raises(ValueError, match=r"nearer is 0\.01"):
-        human_scan(10, nearer=0.01)

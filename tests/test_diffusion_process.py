@@ -11,11 +11,9 @@ from torch.testing import assert_close
 
 from equitutor.methods.alias_free import ideal_rotate
 from equitutor.methods.diffusion import (
-    EMA,
     Diffusion,
     RotationPlan,
     border_level,
-    calibrate,
     conjugated,
     group_averaged,
     realized_angles,
@@ -239,32 +237,14 @@ def test_times_go_from_the_end_to_the_image():
         assert all(a > b for a, b in pairwise(times))
 
 
-def test_realized_angles_and_calibration():
+def test_realized_angles():
     x = noise(3, 1, 16, 16)
     angles, alike = realized_angles(x, ideal_rotate(x, -40))
     assert angles.tolist() == [-40] * 3
     assert_close(alike, torch.ones(3).double(), atol=1e-9, rtol=0)
     _, unlike = realized_angles(x, noise(3, 1, 16, 16, seed=5))
     assert unlike.max() < 0.8
-    asked, realized = torch.tensor([0.0, 30, 90]), torch.tensor([0.0, 20, 50])
-    for k in range(3):
-        assert calibrate(asked, realized, realized[k].item()) == asked[k]
-    assert calibrate(asked, realized, 35.0) == pytest.approx(60)
     assert border_level(torch.ones(1, 1, 4, 4)) == 1
-
-
-def test_ema_follows_slowly():
-    model = torch.nn.Linear(2, 2)
-    average = EMA(model, 0.9)
-    start = model.weight.detach().clone()
-    with torch.no_grad():
-        model.weight.add_(1)
-    average.update(model)
-    assert_close(average.model.weight, start + 0.9)  # early: decay 1 / 10
-    for _ in range(200):
-        average.update(model)
-    assert_close(average.model.weight, model.weight, atol=1e-4, rtol=0)
-    assert not any(p.requires_grad for p in average.model.parameters())
 
 
 def test_bad_arguments_are_refused():
@@ -286,12 +266,7 @@ def test_bad_arguments_are_refused():
         (lambda: RotationPlan(9, start=0.5, end=0.5), "start and end"),
         (lambda: realized_angles(x, noise(2, 1, 4, 4)), "turned must have the shape"),
         (lambda: realized_angles(x, x, torch.tensor([])), "candidates"),
-        (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([1.0, 1]), 1.0), "increasing"),
-        (lambda: calibrate(torch.tensor([0.0, 1]), torch.tensor([0.0, 1]), 2.0), "wanted must"),
-        (lambda: calibrate(torch.tensor([0.0]), torch.tensor([0.0]), 0.0), "K >= 2"),
-        (lambda: calibrate(torch.tensor([0.0, math.inf]), torch.tensor([0.0, 1]), 0.5), "finite"),
         (lambda: conjugated(3, 90), "model must be callable"),
-        (lambda: EMA(torch.nn.Linear(1, 1), 1.0), "decay must be"),
         (lambda: CHAIN.add_noise(x, True, x), "t must be one integer"),
         (lambda: CHAIN.add_noise(x, torch.tensor([1, 2]), x), "t must be one integer"),
         (lambda: CHAIN.add_noise(x, 5, noise(2, 1, 4, 4)), "noise must have shape"),
@@ -337,16 +312,3 @@ def test_refused_calls_draw_no_number():
         chain.loss(lambda x, t: x, x, None)
     assert torch.equal(generator.get_state(), state)
     assert torch.equal(torch.get_rng_state(), of_all)
-
-
-def test_an_average_follows_no_model_of_other_shapes():
-    pair = lambda width: torch.nn.Sequential(
-        torch.nn.Linear(2, 2), torch.nn.Linear(width, 2), torch.nn.Linear(2, 2)
-    )
-    average = EMA(pair(2), 0.9)
-    before = [p.clone() for p in average.model.parameters()]
-    for width in (1, 5):  # the first would be broadcast, the second would stop halfway
-        with pytest.raises(ValueError, match="model must have the shapes"):
-            average.update(pair(width))
-    assert average.updates == 0
-    assert all(map(torch.equal, before, average.model.parameters()))

@@ -1,4 +1,4 @@
-"""Disks and spheres: planted turns stand where they belong, and the rim agrees with itself."""
+"""Disks: planted turns stand where they belong, and the rim agrees with itself."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 from equitutor import figures
-from equitutor.nero import plot_disk, plot_sphere
+from equitutor.nero import plot_disk
 from equitutor.orbits import Orbit, OrbitResult, evaluate, so2, so3_disk, so3_haar
 
 
@@ -177,81 +177,5 @@ PLANTED = planted(DISK, at(DISK, 0, 0, 0), samples=2)
     ],
 )
 def test_what_is_no_disk_is_refused(draw, message):
-    with pytest.raises(ValueError, match=message):
-        draw()
-
-
-# Spheres -----------------------------------------------------------------------------------
-
-
-def dots(ax):
-    """Return longitudes, latitudes (degrees) and values of the dots."""
-    (picture,) = ax.collections
-    return (*np.rad2deg(picture.get_offsets()).T, picture.get_array())
-
-
-def test_a_planted_turn_shows_where_the_up_axis_lands():
-    hit = at(DISK, 0, 0, 90)  # about +x: z goes to -y
-    longitude, latitude, values = dots(plot_sphere(planted(DISK, hit))[0])
-    (k,) = np.flatnonzero(values)
-    assert (longitude[k], latitude[k]) == (pytest.approx(-90), pytest.approx(0))
-
-
-@pytest.mark.parametrize("up", [(0, 0, 1), (0, 1, 0), (3.0, 0, 0), (1, -2, 0.5)])
-def test_latitude_is_the_tilt_of_the_up_axis(up):
-    orbit = so3_haar(40)
-    axis = torch.tensor(up, dtype=torch.float64)
-    axis = axis / axis.norm()
-    cosine = orbit.extra["matrices"] @ axis @ axis  # of the tilt
-    _, latitude, values = dots(plot_sphere(OrbitResult(cosine[:, None], orbit), up=up)[0])
-    assert len(values) == 40
-    np.testing.assert_allclose(np.sin(np.deg2rad(latitude)), values, atol=1e-9)
-    other = plot_sphere(OrbitResult(cosine[:, None], orbit), up=(up[1], up[2], -up[0] + 1))[0]
-    assert np.abs(np.sin(np.deg2rad(dots(other)[1])) - dots(other)[2]).max() > 0.1
-
-
-def test_turns_with_one_landing_place_share_a_dot_that_shows_their_mean():
-    orbit = so3_disk(("xz",), 4, 3)  # turns about +z and -z leave z where it is
-    scores = torch.arange(12.0)
-    landing = orbit.extra["matrices"][:, :, 2]
-    stays = (landing - torch.tensor([0.0, 0.0, 1.0]).double()).abs().amax(1) < 1e-9
-    assert stays.sum() == 8
-    _, latitude, values = dots(plot_sphere(OrbitResult(scores[:, None], orbit))[0])
-    (pole,) = np.flatnonzero(latitude > 89.9)
-    assert values[pole] == pytest.approx(scores[stays].mean().item())
-    assert len(values) == 4  # the poles, and two sides of the equator
-
-
-def test_spheres_share_one_scale():
-    orbit = so3_haar(20)
-    scores = {name: torch.rand(20, 2) + k for k, name in enumerate("abc")}
-    axes = plot_sphere({name: OrbitResult(s, orbit) for name, s in scores.items()})
-    assert [ax.get_title() for ax in axes] == ["a", "b", "c"]
-    assert len(axes[0].figure.axes) == 4  # with the color bar, without an empty panel
-    (limits,) = {ax.collections[0].get_clim() for ax in axes}
-    wanted = scores["a"].mean(1).min().item(), scores["c"].mean(1).max().item()
-    assert limits == pytest.approx(wanted)
-    for ax in axes:
-        assert "degrees" in ax.get_xlabel()
-        assert "degrees" in ax.get_ylabel()
-
-
-def bare():
-    return Orbit("bare", torch.zeros(3, 1), lambda x, i: x)
-
-
-@pytest.mark.parametrize(
-    ("draw", "message"),
-    [
-        (lambda: plot_sphere(planted(so2(4), torch.ones(4))), "kind 'disk' or 'points'"),
-        (lambda: plot_sphere(planted(bare(), torch.ones(3))), "so3_haar or so3_disk"),
-        (lambda: plot_sphere(PLANTED, up=(0, 0, 0)), "up must be"),
-        (lambda: plot_sphere(PLANTED, up=(0, 1)), "up must be"),
-        (lambda: plot_sphere(PLANTED, up=(0, 1, math.nan)), "up must be"),
-        (lambda: plot_sphere(PLANTED, sample=-1), "sample must index 2"),
-        (lambda: plot_sphere(PLANTED, axes=figures.grid(1)[1][0]), "must be mollweide axes"),
-    ],
-)
-def test_what_is_no_sphere_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()

@@ -1,8 +1,5 @@
 """Embeddings: planted families of orbits come apart, and nothing else is made up."""
 
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -149,36 +146,6 @@ def test_invariant_models_and_repeated_samples_embed(method):
     repeated = families(6, 20)  # two points in all
     for scores in (level, repeated):
         assert embed(OrbitResult(scores, so2(6)), method).points.isfinite().all()
-
-
-# UMAP --------------------------------------------------------------------------------------
-
-
-def test_umap_is_asked_for_by_name(monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(ImportError, match="umap-learn"):
-        embed(OrbitResult(families(), so2(12)), "umap")
-
-
-def test_umap_gets_what_it_needs(monkeypatch):
-    asked = {}
-
-    class UMAP:
-        def __init__(self, **options):
-            asked.update(options)
-
-        def fit_transform(self, features):
-            asked["shape"] = features.shape
-            return -features.repeat(2, axis=1)[:, :2].astype(np.float32)
-
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
-    points, explained, method = embed(OrbitResult(families(8, 4), so2(8)), "umap", seed=5)
-    assert (asked["shape"], asked["n_neighbors"], asked["random_state"]) == ((4, 8), 3, 5)
-    assert points.max() > 0
-    assert (explained, method) == (None, "umap")
-    assert asked["init"].shape == (4, 2)
-    embed(OrbitResult(torch.rand(1, 5), so2(1)), "umap")
-    assert asked["init"] == "random"  # a start without extent would become NaN
 
 
 # Refusals ----------------------------------------------------------------------------------

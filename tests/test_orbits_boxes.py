@@ -1,4 +1,4 @@
-"""Detections along windows: scores, counts and consensus, on detectors whose errors are planted."""
+"""Detections along windows: scores and consensus, on detectors whose errors are planted."""
 
 from dataclasses import replace
 
@@ -12,14 +12,11 @@ from equitutor.orbits import (
     box_consensus,
     box_score,
     box_windows,
-    counts_along,
-    detection_counts,
     evaluate,
     in_window,
     iou,
     rescore,
 )
-from equitutor.orbits.box_counts import match
 
 patient = settings(deadline=None, max_examples=30)
 CANVAS, SIZE, REACH, STEP = 48, 24, 12, 4
@@ -159,86 +156,6 @@ def test_scores_of_known_detections():
     assert box_score("hit", SIZE, hit=0.6)(found[:, :1], target) == 0
 
 
-# ---- counts: the denominator of recall is the number of objects
-
-
-def test_recall_counts_objects_and_not_the_four_numbers_of_a_box():
-    objects = [[10.0 * k, 0, 10.0 * k + 8, 8, 0] for k in range(7)]
-    found = torch.tensor([[row(o[:4], 0.9, 0) for o in objects[:3]]])
-    counts = detection_counts(found, torch.tensor([objects]))
-    assert counts["recall"] == pytest.approx(3 / 7)  # 3 / 4 with the length of a box
-    assert counts["precision"] == 1
-    assert counts["f1"] == pytest.approx(0.6)
-    assert counts["average precision"] == pytest.approx(3 / 7)
-
-
-def test_rows_of_padding_are_no_objects():
-    target = torch.tensor([[[0.0, 0, 8, 8, 0], [0.0, 0, 8, 8, -1]]])
-    found = torch.tensor([[row((0, 0, 8, 8), 0.9, 0)]])
-    assert detection_counts(found, target)["recall"] == 1
-    nothing = detection_counts(found, target[:, 1:])
-    assert nothing["recall"] != nothing["recall"] and nothing["precision"] == 0
-
-
-def test_an_object_is_found_once():
-    target = torch.tensor([[[0.0, 0, 8, 8, 0]]])
-    found = torch.tensor([[row((0, 0, 8, 7), 0.7, 0), row((0, 0, 8, 8), 0.9, 0)]])
-    assert match(found, target).tolist() == [[False, True]]
-    counts = detection_counts(found, target)
-    assert (counts["precision"], counts["recall"]) == (0.5, 1)
-
-
-def test_average_precision_by_hand():
-    """Hits and misses in the order of confidence: hit, miss, hit; three objects."""
-    target = torch.tensor([[[10.0 * k, 0, 10.0 * k + 8, 8, 0] for k in range(3)]])
-    found = torch.tensor([[row((0, 0, 8, 8), 0.9, 0), row((0, 20, 8, 28), 0.8, 0),
-                           row((10, 0, 18, 8), 0.4, 0)]])  # fmt: skip
-    counts = detection_counts(found, target)
-    assert counts["average precision"] == pytest.approx((1 + 2 / 3) / 3)
-    # two classes: the second is never found
-    both = torch.cat([target, torch.tensor([[[40.0, 40, 44, 44, 1]]])], 1)
-    assert detection_counts(found, both)["average precision"] == pytest.approx((1 + 2 / 3) / 6)
-
-
-@patient
-@given(seed=st.integers(0, 10**6))
-def test_counts_agree_with_a_plain_loop(seed):
-    generator = torch.Generator().manual_seed(seed)
-    corner = 12 * torch.rand(3, 5, 2, generator=generator)
-    target = torch.cat(
-        [corner, corner + 8, torch.randint(-1, 2, (3, 5, 1), generator=generator)], 2
-    )
-    found = target[:, :, :4] + 2 * torch.randn(3, 5, 4, generator=generator)
-    found = torch.cat([found, torch.rand(3, 5, 1, generator=generator),
-                       torch.randint(0, 2, (3, 5, 1), generator=generator)], 2)  # fmt: skip
-    hits = 0
-    for rows, objects in zip(found, target, strict=True):
-        free = [o for o in objects if o[4] >= 0]
-        for r in sorted(rows, key=lambda r: -r[4]):
-            fitting = [o for o in free if o[4] == r[5] and iou(r[:4], o[:4]) >= 0.5]
-            if fitting:
-                best = max(fitting, key=lambda o: iou(r[:4], o[:4]))
-                free = [o for o in free if o is not best]
-                hits += 1
-    assert int(match(found, target).sum()) == hits
-
-
-def test_counts_along_the_orbit_leave_out_what_is_half_hidden():
-    target = torch.tensor([[[20.0, 20, 28, 28, 0], [0.0, 20, 8, 28, 0]]])
-    answer = lambda left, top: [row((20, 20, 28, 28), 0.9, 0), row((0, 20, 8, 28), 0.8, 0)]
-    result = walk(answer, target)
-    counts = counts_along(result, target)
-    seen = ~result.scores[:, 0].isnan()
-    assert counts["recall"][seen].eq(1).all()
-    assert counts["recall"].shape == (len(result.orbit),)
-    lazy = walk(lambda left, top: [row((20, 20, 28, 28), 0.9, 0)] * 2, target)
-    top, left = (lazy.orbit.params + (CANVAS - SIZE) / 2).T
-    left = left.masked_fill((top < 4) | (top > 20), -1)  # windows that hold all of the height
-    recall = counts_along(lazy, target)["recall"]
-    torch.testing.assert_close(recall[left == 0], torch.full_like(recall[left == 0], 0.5))
-    assert recall[left == 12].eq(1).all()  # the second object is not in these windows
-
-
 # ---- consensus
 
 
@@ -347,7 +264,6 @@ def test_scenes_of_digits_pass_through_all_of_it():
     assert result.outputs.shape == (9, 3, 2, 6)
     agreed = box_consensus(result)
     assert agreed.boxes.shape == (3, 4) and agreed.targets.shape == (3, 1, 5)
-    assert set(counts_along(result, scenes.targets)) >= {"precision", "recall", "f1"}
 
 
 # ---- what does not fit is refused
@@ -366,15 +282,8 @@ def test_scenes_of_digits_pass_through_all_of_it():
         (lambda: box_score("hit", 8, visible=2), "visible must"),
         (lambda: box_score("hit", 8)(torch.zeros(1, 6), torch.zeros(1, 1, 5)), "detections must"),
         (lambda: box_score("hit", 8)(torch.zeros(1, 1, 6), torch.zeros(1, 5)), "targets must"),
-        (lambda: match(torch.zeros(2, 1, 6), torch.zeros(1, 1, 5)), "targets must"),
-        (lambda: detection_counts(torch.zeros(1, 1, 6), torch.zeros(1, 1, 5), 0), "least must"),
-        (
-            lambda: detection_counts(torch.zeros(1, 1, 6), torch.zeros(1, 1, 5), 0.5, 2),
-            "threshold must",
-        ),
         (lambda: box_windows(20, 8, 4, 3), "reach must"),
         (lambda: box_consensus(toy()), "box_windows"),
-        (lambda: counts_along(toy(), torch.zeros(2, 1, 5)), "box_windows"),
         (
             lambda: box_consensus(walk(lambda a, b: [row(TRUE, 1, 0)], row(TRUE, 0, 0)[:5]), 0),
             "least",

@@ -214,13 +214,6 @@ def test_modelnet_chairs_and_monitors_by_their_invariants():
     assert right.float().mean() > 0.8
 
 
-@needs_data("modelnet10_sample")
-def test_bathtubs_of_modelnet_pass_through_all_networks():
-    clouds = data.modelnet10_sample(points=128)
-    for make in (PointNet, MomentNet, TensorFieldNet):
-        assert make().eval()(clouds.x).isfinite().all()
-
-
 def test_random_turns_are_turns():
     x = clouds(64).float()
     for turn in (rotate_haar, rotate_z):
@@ -293,7 +286,6 @@ def test_e3nn_is_imported_only_where_it_is_used():
         "assert 'e3nn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert set(point_clouds.__all__) <= set(dir(point_clouds))
 
 
 @pytest.mark.parametrize("turn", [point_clouds.rotate_haar, point_clouds.rotate_z])

@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.functional import interpolate, layer_norm
 from torch.testing import assert_close
 
-from equitutor.methods import polyphase
 from equitutor.methods.polyphase import (
     PolyOrder,
     anchor,
@@ -20,7 +19,6 @@ from equitutor.methods.polyphase import (
     score_gap,
     tie_rate,
     undo_roll,
-    worst_of_shifts,
 )
 
 quick = settings(deadline=None, max_examples=40)
@@ -287,31 +285,6 @@ def reads_column(x):
     return x[:, 0, 0]
 
 
-def even_columns(x):
-    """Return logits that change under odd shifts to the right, and under no other."""
-    even = x[..., ::2].square().sum((1, 2, 3)), x[..., 1::2].square().sum((1, 2, 3))
-    return torch.stack(even, 1)
-
-
-def test_worst_of_shifts_sees_the_residue_a_few_shifts_miss():
-    x = torch.rand(20, 1, 4, 8, generator=torch.Generator().manual_seed(0))
-    y = even_columns(x).argmax(1)
-    trap = [(dy, dx) for dy in range(4) for dx in (0, 2, 4, 6)]
-    assert worst_of_shifts(even_columns, x, y, trap) == 1.0
-    assert worst_of_shifts(even_columns, x, y, [*trap, (0, 1)]) == 0.0
-    assert worst_of_shifts(even_columns, x, y, [(0, 1), *trap]) == 0.0  # wherever it stands
-
-
-def test_worst_of_shifts_counts_an_image_only_if_every_shift_is_right():
-    x = torch.eye(4).view(4, 1, 1, 4)
-    right = lambda x: reads_column(x).roll(0, 1)
-    constant = lambda x: torch.eye(4)[torch.zeros(len(x), dtype=int)]
-    y = torch.arange(4)
-    assert worst_of_shifts(right, x, y, [(0, 0)]) == 1.0
-    assert worst_of_shifts(constant, x, y, [(0, k) for k in range(4)]) == 0.25
-    assert worst_of_shifts(right, x, y, iter([(0, 0), (1, 4)])) == 1.0  # once round the torus
-
-
 def test_consistency_is_one_for_an_invariant_and_about_chance_for_a_moving_model():
     x = torch.eye(8).view(8, 1, 1, 8)
     mean = lambda x: torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1)
@@ -343,24 +316,16 @@ def test_consistency_repeats_with_its_generator():
 
 
 def test_measures_refuse_what_they_cannot_measure():
-    x, y = noise(3, 1, 4, 4), torch.zeros(3, dtype=torch.long)
+    x = noise(3, 1, 4, 4)
     bad = [
         (lambda: consistency(reads_column, x[0]), "x must be"),
         (lambda: consistency(reads_column, x[:0]), "non-empty"),
         (lambda: consistency(reads_column, x, reach=-1), "reach"),
         (lambda: consistency(reads_column, x, reach=2.5), "reach"),
         (lambda: consistency(reads_column, x, trials=0), "trials"),
-        (lambda: worst_of_shifts(reads_column, x, y[:2], [(0, 0)]), "y must have"),
-        (lambda: worst_of_shifts(reads_column, x, y, []), "shifts must"),
-        (lambda: worst_of_shifts(lambda x: x[:, 0, 0, 0], x, y, [(0, 0)]), "logits"),
         (lambda: consistency(lambda x: x[:, 0, 0, 0], x), "logits"),
         (lambda: consistency(lambda x: x[:, 0, 0] * torch.nan, x), "NaN"),
-        (lambda: worst_of_shifts(lambda x: x[:, 0, 0] * torch.nan, x, y, [(0, 0)]), "NaN"),
     ]
     for call, message in bad:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_every_public_name_is_there():
-    assert all(hasattr(polyphase, name) for name in polyphase.__all__)

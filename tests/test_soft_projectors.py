@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from bench.lib.dense import clear_cache, dense_projector
 from conftest import rounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from equitutor.methods.soft import (
     O,
     Rep,
     TypedProjector,
-    dense_projector,
     embed_O2,
     finite,
     hom_projector,
@@ -164,11 +164,11 @@ def test_the_table_needs_the_transpose(monkeypatch):
     twin = lambda a, b, h, k: solve(a.mT.contiguous(), b, h.mT.contiguous(), k)
     shear = MatrixGroup("shear", 2, lie=torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
     right = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
-    module.clear_cache()
+    clear_cache()
     monkeypatch.setattr(module, "_solve", twin)
     wrong = hom_projector(shear, 1, 1) @ torch.tensor([0.0, 1.0, 0.0, 0.0]).double()
     assert dims(SL2, [(0, 2), (1, (0, 1))]) != [1, 1]
-    module.clear_cache()
+    clear_cache()
     assert_close(right, torch.tensor([0.0, 1.0, 0.0, 0.0]).double())  # a shear keeps itself
     assert not torch.allclose(wrong, right)
 
@@ -283,7 +283,7 @@ def test_equal_generators_share_one_solution(monkeypatch):
 
 
 def test_a_projector_met_first_without_gradients_has_gradients_later():
-    module.clear_cache()
+    clear_cache()
     p = TypedProjector(O(2), Rep(n1=1, d=2), Rep(n1=1, d=2))
     with torch.inference_mode():
         p.weight(torch.eye(2))
@@ -297,7 +297,6 @@ def test_a_projector_met_first_without_gradients_has_gradients_later():
     [
         (lambda: TypedProjector(O(2), Rep(1), Rep(1, d=2)), r"rep_in has d = 3, but O\(2\) acts"),
         (lambda: TypedProjector(O(3), Rep(1), Rep(1, d=2)), "rep_out has d = 2"),
-        (lambda: dense_projector(O(2), Rep(1), Rep(1)), "rep_in has d = 3"),
         (lambda: hom_projector(O(2), 0, 3), "type must be"),
         (
             lambda: TypedProjector(O(3), Rep(2), Rep(1)).weight(torch.zeros(2, 1)),

@@ -1,4 +1,4 @@
-"""What a shift, a rotation and an affine map do to boxes, points and paths."""
+"""What a shift and a rotation do to boxes and points."""
 
 import torch
 from torch import Tensor
@@ -50,35 +50,6 @@ def rotate_points(p: Tensor, R: Tensor) -> Tensor:
     [[[0.0, 1.0, 0.0]]]
     """
     return _multiply("p", p, "R", R, 3).to(p.dtype)
-
-
-def transform_paths(p: Tensor, A: Tensor, b: float | Tensor = 0) -> Tensor:
-    """Return the trajectories A p + b.
-
-    Doing (A, b) after (C, d) is doing (A C, A d + b).
-
-    Args:
-        p: trajectories (B, T, 2), floating point.
-        A: matrices (2, 2) or (B, 2, 2), on any device.
-        b: translation; a number, or a tensor (), (2,) or (B, 2).
-
-    Precision as in `rotate_points`.
-
-    Raises:
-        ValueError: a shape does not fit.
-        TypeError: p is not floating point.
-
-    >>> quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
-    >>> transform_paths(torch.tensor([[[1.0, 0.0], [2.0, 0.0]]]), quarter, b=1.0).tolist()
-    [[[1.0, 2.0], [1.0, 3.0]]]
-    """
-    moved = _multiply("p", p, "A", A, 2)
-    if isinstance(b, Tensor):
-        if b.shape not in ((), (2,), (len(p), 2)):
-            raise ValueError(f"b has shape {tuple(b.shape)}; need (), (2,) or ({len(p)}, 2)")
-        b = b.to(moved)
-        b = b[:, None] if b.ndim == 2 else b  # (B, 1, 2)
-    return (moved + b).to(p.dtype)
 
 
 def _multiply(name: str, p: Tensor, matrix_name: str, matrix: Tensor, d: int) -> Tensor:

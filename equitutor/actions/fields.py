@@ -1,4 +1,4 @@
-"""What the symmetries of the square and of time do to pixels and to vectors on them."""
+"""What the symmetries of the square do to pixels and to vectors on them."""
 
 import functools
 import operator
@@ -58,29 +58,6 @@ def transform_flow(u: Tensor, g: int | Tensor) -> Tensor:
     # The matrix acts with y up; conjugating by diag(1, -1) turns b and c around.
     turned = (a * right, d * down) if a else (-b * down, -c * right)
     return torch.stack(turned, 1)
-
-
-def reverse_time(pair: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the two frames swapped and the flow between them negated.
-
-    An exact symmetry only if the flow is that of the middle of the interval.
-
-    Args:
-        pair: two frames (B, 2, ...), the earlier first.
-        flow: displacement (B, 2, H, W).
-
-    Raises ValueError if a shape does not fit.
-
-    >>> pair, flow = torch.tensor([[1, 2]]), torch.ones(1, 2, 1, 1)
-    >>> [t.flatten().tolist() for t in reverse_time(pair, flow)]
-    [[2, 1], [-1.0, -1.0]]
-    """
-    if pair.ndim < 2 or pair.shape[1] != 2:
-        raise ValueError(f"pair has shape {tuple(pair.shape)}; need two frames (B, 2, ...)")
-    _check_flow("flow", flow)
-    if len(pair) != len(flow):
-        raise ValueError(f"pair and flow hold {len(pair)} and {len(flow)} samples; need as many")
-    return pair.flip(1), -flow
 
 
 def _check_flow(name: str, flow: Tensor) -> None:

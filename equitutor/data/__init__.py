@@ -7,7 +7,6 @@ from .clouds import (
     Clouds,
     center_and_scale,
     geometric_shapes,
-    modelnet10_sample,
     modelnet10_voxels,
     pcl_shapes,
     sample_surface,
@@ -16,10 +15,9 @@ from .detection import Detections, blood_cells
 from .errors import ChecksumError, DataError, DownloadError, FormatError
 from .flow import FlowPairs, flow_pairs
 from .furniture import furniture
-from .human import human_scan
 from .images import Images, cifar10, cifar10_jpeg, digits, handful, hundred, mnist, on_canvas
-from .mnist_m import mnist_m, mnist_m_like, textures
-from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, body_poses, motion, retarget
+from .mnist_m import mnist_m
+from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, motion, retarget
 from .particles import Particles, image_pair, particle_pairs
 from .registry import SETS, DataSet, File
 from .scenes import Scenes, scenes, window
@@ -55,7 +53,6 @@ __all__ = [
     "Scenes",
     "Trajectories",
     "blood_cells",
-    "body_poses",
     "center_and_scale",
     "centered",
     "cifar10",
@@ -71,7 +68,6 @@ __all__ = [
     "furniture",
     "geometric_shapes",
     "handful",
-    "human_scan",
     "hundred",
     "image_pair",
     "inertia",
@@ -79,8 +75,6 @@ __all__ = [
     "locate",
     "mnist",
     "mnist_m",
-    "mnist_m_like",
-    "modelnet10_sample",
     "modelnet10_voxels",
     "motion",
     "on_canvas",
@@ -93,7 +87,6 @@ __all__ = [
     "sample_surface",
     "scenes",
     "street",
-    "textures",
     "trajectories",
     "window",
 ]

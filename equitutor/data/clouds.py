@@ -180,32 +180,6 @@ def geometric_shapes(points: int = 1024, seed: int = 0, solid_only: bool = True)
     )
 
 
-def modelnet10_sample(points: int = 1024, seed: int = 0) -> Clouds:
-    """Return three bathtubs of ModelNet10, sampled from their meshes.
-
-    Args:
-        points: number of points of a cloud.
-        seed: other points for another seed.
-
-    Raises:
-        ValueError: points or seed is not an int in range.
-        DataError: the files can't be had or are broken.
-
-    Source: Z. Wu et al., 3D ShapeNets, CVPR 2015.
-
-    Example:
-        >>> modelnet10_sample().x.shape  # doctest: +SKIP
-        torch.Size([3, 1024, 3])
-    """
-    check_count("points", points)
-    check_count("seed", seed, 0)
-    paths = fetch_all("modelnet10_sample")
-    classes = tuple(sorted({name.split("/")[0] for name in paths}))
-    y = torch.tensor([classes.index(name.split("/")[0]) for name in paths])
-    x = _sampled(map(read_off, paths.values()), points, seed)
-    return Clouds(x, y, "modelnet10_sample", classes)
-
-
 def _sampled(meshes, points: int, seed: int) -> Tensor:
     """Return one normalized cloud ``(N, points, 3)`` for each mesh (vertices, faces)."""
     generator = torch.Generator().manual_seed(seed)

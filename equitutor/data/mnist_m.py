@@ -1,20 +1,19 @@
-"""Digits over colored backgrounds: MNIST-M rebuilt from photographs, and a relative that is free.
+"""Digits over colored backgrounds: MNIST-M rebuilt from photographs.
 
-Both take the difference of a black and white digit and a background: the digit shows as the
+It takes the difference of a black and white digit and a background: the digit shows as the
 background's negative, and no brightness or color tells it from its surroundings.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .arguments import check_choice, check_count
 from .cache import fetch_all
 from .errors import FormatError
-from .images import Images, digits, mnist
+from .images import Images, mnist
 from .pictures import read_picture
 
-__all__ = ["blend", "mnist_m", "mnist_m_like", "textures"]
+__all__ = ["blend", "mnist_m"]
 
 SIZE = 28
 TEST_PHOTOS = 15  # of the 60; no photograph stands behind digits of both splits
@@ -71,30 +70,6 @@ def mnist_m(split: str, n: int | None = None, seed: int = 0) -> Images:
     return Images(x, source.y[:n].clone(), "mnist_m", source.classes, subset=True)
 
 
-def mnist_m_like(split: str, seed: int = 0) -> Images:
-    """Return scikit-learn's digits over generated textures, 28 x 28 in color. No download.
-
-    Made like MNIST-M, but it is not MNIST-M: results on the two can't be compared. Everything in
-    it is generated or openly licensed.
-
-    Args:
-        split: ``"train"`` (1300 images) or ``"test"`` (497), with textures of their own.
-        seed: of the textures, an int >= 0.
-
-    Raises:
-        ValueError: an argument outside these ranges.
-
-    Example:
-        >>> mnist_m_like("test").x.shape
-        torch.Size([497, 3, 28, 28])
-    """
-    check_choice("split", split, ("train", "test"))
-    check_count("seed", seed, least=0)
-    source = digits(split, size=SIZE)
-    ground = textures(len(source), seed=2 * seed + (split == "test"))
-    return Images(blend(source.x > 0.5, ground), source.y, "mnist_m_like", source.classes)
-
-
 def blend(digit: Tensor, ground: Tensor) -> Tensor:
     """Return |ground - digit|, float32 ``(N, 3, H, W)``.
 
@@ -120,50 +95,6 @@ def blend(digit: Tensor, ground: Tensor) -> Tensor:
         low, high = ground.min().item(), ground.max().item()
         raise ValueError(f"ground holds {low:g} ... {high:g}, but has to lie in [0, 1]")
     return (ground - digit.float()).abs()
-
-
-def textures(n: int, size: int = SIZE, seed: int = 0) -> Tensor:
-    """Return generated color textures, float32 ``(n, 3, size, size)`` in [0, 1].
-
-    In turn: noise whose spectrum falls with the frequency, cells around random points, and stripes.
-
-    Args:
-        n: how many. size: height and width in pixels, at least 2. seed: an int >= 0.
-
-    Raises:
-        ValueError: an argument outside these ranges.
-
-    Example:
-        >>> textures(6).shape
-        torch.Size([6, 3, 28, 28])
-    """
-    check_count("n", n)
-    check_count("size", size, least=2)
-    check_count("seed", seed, least=0)
-    draw = torch.Generator().manual_seed(seed)
-    rand = lambda *shape: torch.rand(shape, generator=draw)
-    each = -(-n // 3)  # of every kind, rounded up
-    y, x = torch.meshgrid(torch.arange(size) / size, torch.arange(size) / size, indexing="ij")
-
-    frequency = torch.fft.fftfreq(size)
-    radius = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / size)
-    fall = radius ** -(1 + rand(each, 1, 1, 1))  # exponents from 1 to 2, as in photographs
-    noise = torch.fft.ifft2(torch.fft.fft2(torch.randn(each, 3, size, size, generator=draw)) * fall)
-    low, high = noise.real.amin((1, 2, 3), True), noise.real.amax((1, 2, 3), True)
-    clouds = (noise.real - low) / (high - low)
-
-    points, colors = rand(each, 12, 2), rand(each, 12, 3)
-    distance = (y - points[..., :1, None]) ** 2 + (x - points[..., 1:, None]) ** 2
-    owner = F.one_hot(distance.argmin(1), 12).float()  # (each, size, size, 12)
-    cells = torch.einsum("bhwk,bkc->bchw", owner, colors)
-
-    angle, count, phase = (torch.pi * rand(each, 1, 1), 2 + 6 * rand(each, 1, 1), rand(each, 1, 1))
-    wave = torch.sin(2 * torch.pi * (count * (angle.cos() * x + angle.sin() * y) + phase))
-    ends = rand(each, 2, 3, 1, 1)
-    stripes = ends[:, 0] + (ends[:, 1] - ends[:, 0]) * (wave[:, None] + 1) / 2
-
-    mixed = torch.stack([clouds, cells, stripes], 1).flatten(0, 1)[:n]  # in turn
-    return mixed.clamp(0, 1)
 
 
 def _pick(n: int, draw: torch.Generator) -> int:

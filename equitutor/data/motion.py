@@ -7,11 +7,10 @@ another one.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
+from .arguments import check_choice
 from .cache import fetch
 from .motion_files import HUMAN_PARTS, Motion, read_cmu, read_deepmimic
 
@@ -49,43 +48,6 @@ def motion(name: str) -> Motion:
     subject = clip.split("_")[0]
     folder = f"mocap_cmu/{subject}"
     return read_cmu(fetch(f"{folder}/{subject}.asf"), fetch(f"{folder}/{clip}.amc"), name)
-
-
-def body_poses(
-    kind: str, parts: Sequence[str], directions: Tensor, n: int, seed: int = 0
-) -> Tensor:
-    """Return random frames of captured motion on a body, rotations ``(n, P, 3, 3)``, float32.
-
-    Each clip is equally likely, then each of its frames.
-
-    Args:
-        kind: ``"everyday"`` (walking, running) or ``"acrobatic"`` (cartwheels, climbing, ...).
-        parts, directions: of the body, as for `retarget`.
-        n: number of poses.
-        seed: other poses for another seed.
-
-    Raises:
-        ValueError: another kind, or n or seed is not an int in range.
-        DataError: the files can't be had or are broken.
-
-    Example:
-        >>> body_poses("calm", (), torch.zeros(0, 3), 5)
-        Traceback (most recent call last):
-        ValueError: kind is 'calm', but has to be 'everyday' or 'acrobatic'
-    """
-    check_choice("kind", kind, ("everyday", "acrobatic"))
-    check_count("n", n)
-    check_count("seed", seed, 0)
-    names = EVERYDAY if kind == "everyday" else ACROBATIC
-    rng = np.random.default_rng(seed)
-    clip = rng.integers(len(names), size=n)
-    poses = torch.empty(n, len(parts), 3, 3)
-    for i, name in enumerate(names):
-        mine = np.flatnonzero(clip == i)
-        if len(mine):
-            rotations = retarget(motion(name), parts, directions)
-            poses[mine] = rotations[rng.integers(len(rotations), size=len(mine))].float()
-    return poses
 
 
 def retarget(clip: Motion, parts: Sequence[str], directions: Tensor) -> Tensor:

@@ -65,9 +65,6 @@ def _listed() -> dict[str, tuple[File, ...]]:
 
 
 _LISTED = _listed()
-_MODELNET = (
-    "Research use, the shapes belong to their owners; fetched by you, not part of this book."
-)
 
 SETS: dict[str, DataSet] = {
     "mnist": DataSet(
@@ -168,67 +165,37 @@ SETS: dict[str, DataSet] = {
     ),
     "modelnet10_voxels": DataSet(
         title="ModelNet10, the chairs and monitors for training as 32 x 32 x 32 voxels",
-        license=_MODELNET,
+        license="Research use, the shapes belong to their owners; fetched by you, not part of this "
+        "book.",
         page="https://github.com/SomTambe/ModelNet10-dataset",
         files=_LISTED["modelnet10_voxels"],
     ),
-    "modelnet10_sample": DataSet(
-        title="ModelNet10, three meshes of bathtubs",
-        license=_MODELNET,
-        page="https://modelnet.cs.princeton.edu",
-        files=_LISTED["modelnet10_sample"],
-    ),
-}
-
-# An entry of its own: what is said of a chapter's recorded run depends on every definition that
-# the chapter reaches, and `SETS` as written above is one of them in all chapters.
-ETH_UCY = SETS.setdefault(
-    "eth_ucy",
-    DataSet(
+    "eth_ucy": DataSet(
         title="UCY Crowds by Example, walks in three scenes seen from above",
         license="Free to use with credit to its authors; fetched by you, not part of this book.",
         page="https://github.com/StanfordASL/Trajectron-plus-plus",
         files=_LISTED["eth_ucy"],
     ),
-)
-MOCAP_CMU = SETS.setdefault(
-    "mocap_cmu",
-    DataSet(
+    "mocap_cmu": DataSet(
         title="CMU motion capture, five clips of two people",
         license="Free for all uses, not to be resold as it is; the database was supported by NSF "
         "EIA-0196217.",
         page="http://mocap.cs.cmu.edu",
         files=_LISTED["mocap_cmu"],
     ),
-)
-MOCAP_DEEPMIMIC = SETS.setdefault(
-    "mocap_deepmimic",
-    DataSet(
+    "mocap_deepmimic": DataSet(
         title="Motion clips of DeepMimic, from walking to cartwheels",
         license="MIT License.",
         page="https://github.com/xbpeng/DeepMimic",
         files=_LISTED["mocap_deepmimic"],
     ),
-)
-HUMAN_SCAN = SETS.setdefault(
-    "human_scan",
-    DataSet(
-        title="A person seen by a depth camera, one frame, from the Point Cloud Library",
-        license="BSD 3-Clause License.",
-        page="https://github.com/PointCloudLibrary/data",
-        files=_LISTED["human_scan"],
-    ),
-)
-
-BSDS500_SUBSET = SETS.setdefault(
-    "bsds500_subset",
-    DataSet(
+    "bsds500_subset": DataSet(
         title="BSDS500, 60 of its 200 photographs for training, 481 x 321 pixels",
         license="Research and education only; fetched by you, not part of this book.",
         page="https://github.com/BIDS/BSDS500",
         files=_LISTED["bsds500_subset"],
     ),
-)
+}
 
 
 def dataset(name: str) -> DataSet:

@@ -1,14 +1,11 @@
 """The body explorer: turn a scan, bend a joint, and watch two networks fit a body to it."""
 
-import base64
-import io
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from equitutor.explorers.fitters import page_body, page_fitter, page_group
-from equitutor.explorers.host import Explorer, source
+from equitutor.explorers.host import Explorer, png_uri, source
 from equitutor.methods.articulated import ArtEq, Body, PointNet, world_to_local
 from equitutor.methods.icosahedral import rotation_angle, rotation_tables
 
@@ -170,7 +167,5 @@ def fallback(body, pose, corners, mix, labels) -> tuple[str, str]:
         axis.set_aspect("equal")
         axis.set_axis_off()
         axis.set_title(f"the scan, {what}", fontsize=9)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return uri, "Points on a body, colored by part, seen from the front and from the side."
+    text = "Points on a body, colored by part, seen from the front and from the side."
+    return png_uri(figure, dpi=80), text

@@ -1,8 +1,6 @@
 """Small trained networks on disk: safetensors, with what is needed to build the network again."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,38 +8,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from equitutor.files import replacing
+
 MAX_BYTES = 2_000_000  # a checkpoint that lives in the repository
-
-
-def write_atomically(path: str | Path, content: bytes) -> Path:
-    """Returns `path` after writing `content` to it, whole or not at all.
-
-    Raises OSError where the folder is missing or full; an older file then stays as it was.
-    """
-    path = Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(draft, 0o644)  # mkstemp's files are for their owner only
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    return path
 
 
 def write_checkpoint(path: str | Path, state: dict[str, Tensor], name: str, **about: str) -> Path:
     """Returns `path` after writing the tensors and the words `about` them to it.
 
-    Raises ValueError, which calls the network `name`, where it takes more than MAX_BYTES.
+    Raises ValueError, which calls the network `name`, where it takes more than MAX_BYTES, and
+    OSError where the folder is missing or full.
     """
     content = save({key: value.contiguous() for key, value in state.items()}, metadata=about)
     if len(content) > MAX_BYTES:
         raise ValueError(
             f"{name} takes {len(content)} bytes as a checkpoint; need at most {MAX_BYTES}"
         )
-    return write_atomically(path, content)
+    with replacing(path) as file:
+        file.write(content)
+    return Path(path)
 
 
 def read_checkpoint(

@@ -1,13 +1,10 @@
 """Two explorers of denoisers: move their input by any amount; turn an image while it is made."""
 
-import base64
-import io
-
 import torch
 from torch import Tensor
 
 from equitutor.explorers.denoisers import page_denoiser, rounded
-from equitutor.explorers.host import Explorer, source
+from equitutor.explorers.host import Explorer, png_uri, source
 from equitutor.methods.alias_free import band_limit, disc_mask, eq_psnr, ideal_rotate, ideal_shift
 from equitutor.methods.diffusion import Diffusion, RotationPlan, UNet, realized_angles
 
@@ -171,6 +168,4 @@ def _picture(images: dict[str, Tensor], low: float, high: float) -> str:
         axis.imshow(x[0, 0].numpy(), cmap="gray", vmin=low, vmax=high)
         axis.set_title(name, fontsize=9)
         axis.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return png_uri(figure, dpi=110)

@@ -4,18 +4,11 @@ from pathlib import Path
 
 import torch
 
+from equitutor.chapters import book_file
 from equitutor.explorers.networks import load_network
 from equitutor.explorers.polyphase import polyphase_explorer
 
 CHECKPOINTS = ("polyphase-vit-plain.safetensors", "polyphase-vit-anchored.safetensors")
-
-
-def find_root() -> Path | None:
-    """Returns the nearest folder at or above the current one that holds `_toc.yml`, or None."""
-    here = Path.cwd()
-    return next(
-        (folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), None
-    )
 
 
 def hero_html(root: Path | None = None) -> str | None:
@@ -25,16 +18,16 @@ def hero_html(root: Path | None = None) -> str | None:
     one loses under some small shift.
 
     Args:
-        root: the repository; by default the nearest folder with a `_toc.yml`.
+        root: folder of the book; by default where `book_file` looks.
 
     Raises ValueError where a checkpoint is damaged.
 
     >>> hero_html(Path("/no/such/folder")) is None
     True
     """
-    root = find_root() if root is None else Path(root)
-    paths = [root / "book" / "checkpoints" / name for name in CHECKPOINTS] if root else []
-    if not paths or not all(path.is_file() for path in paths):
+    names = [f"checkpoints/{name}" for name in CHECKPOINTS]
+    paths = [Path(root, "book", name) if root else book_file(name) for name in names]
+    if not all(path and path.is_file() for path in paths):
         return None
     from equitutor.data import handful, on_canvas
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equitutor.explorers.checkpoints import write_atomically
+from equitutor.files import replacing
 
 MAX_BYTES = 1_000_000
 PAGE_STYLE = """
@@ -30,6 +31,23 @@ def source(name: str) -> str:
     True
     """
     return files("equitutor.explorers").joinpath("js", name).read_text(encoding="utf-8")
+
+
+def png_uri(picture, **options) -> str:
+    """Returns a picture as the data address of a PNG, to stand in a page.
+
+    Args:
+        picture: figure of matplotlib, or image of Pillow.
+        options: what its writer takes, such as `dpi` of a figure.
+
+    >>> from PIL import Image
+    >>> png_uri(Image.new("L", (1, 1)))[:30]
+    'data:image/png;base64,iVBORw0K'
+    """
+    file = io.BytesIO()
+    write = picture.save if hasattr(picture, "save") else picture.savefig
+    write(file, format="png", **options)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def pack(value, key: str = "data"):
@@ -158,7 +176,9 @@ class Explorer:
 
     def save(self, path: str | Path) -> Path:
         """Returns `path` after writing the page of `to_html` to it, whole or not at all."""
-        return write_atomically(path, self.to_html().encode())
+        with replacing(path) as file:
+            file.write(self.to_html().encode())
+        return Path(path)
 
     def widget(self):
         """Returns an anywidget of the same module, for a notebook with a live kernel.

@@ -1,13 +1,10 @@
 """The polyphase explorer: move an image and watch a plain and an anchored network answer."""
 
-import base64
-import io
-
 import torch
 from torch import Tensor
 
 from equitutor.actions import roll_images
-from equitutor.explorers.host import Explorer, source
+from equitutor.explorers.host import Explorer, png_uri, source
 from equitutor.explorers.networks import page_network
 from equitutor.methods.polyphase import PolyViT
 
@@ -163,10 +160,7 @@ def _picture(image, chances, start, truth, classes) -> tuple[str, str]:
         words.append(f"the {name} network says {says} and is right at {right:.0%} of all shifts")
     for axis in axes:
         axis.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return uri, (
+    return png_uri(figure, dpi=110), (
         f"An image of class {classes[truth]}, moved by pixels {where}: "
         f"{words[0]}; {words[1]}. Two maps show the probability of the true class at each shift."
     )

@@ -1,12 +1,9 @@
 """The projection explorer: shrink a matrix, and its nearest rotation starts to swing."""
 
-import base64
-import io
-
 import torch
 from torch import Tensor
 
-from equitutor.explorers.host import Explorer, source
+from equitutor.explorers.host import Explorer, png_uri, source
 from equitutor.groups import haar_so3
 from equitutor.methods.icosahedral import project_so3
 
@@ -53,10 +50,7 @@ def fallback(rotation: Tensor, noise: Tensor) -> tuple[str, str]:
             axis.scatter(found[:, 0, j], found[:, 2, j], s=8, c=color)
         axis.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xticks=[], yticks=[])
         axis.set_title(f"size of M: {size}", fontsize=9)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return uri, (
+    return png_uri(figure, dpi=80), (
         "Axes of 60 rotations: three tight bundles for a matrix of size 1, dots all over a disk "
         "for one of size 0.02."
     )

@@ -251,16 +251,6 @@ class GroupAverage(nn.Module):
         return (total / (2 * len(self.inverses))).to(frames.dtype)
 
 
-def endpoint_error(flow: Tensor, truth: Tensor) -> Tensor:
-    """Returns the mean length of flow - truth of each sample, (B,), in pixels.
-
-    >>> endpoint_error(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)).item()
-    5.0
-    """
-    _check_flows(flow, truth)
-    return (flow - truth).square().sum(1).sqrt().flatten(1).mean(1)
-
-
 def rmse(flow: Tensor, truth: Tensor) -> Tensor:
     """Returns the root of the mean squared length of flow - truth of each sample, (B,), in pixels.
 

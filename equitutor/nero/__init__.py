@@ -1,6 +1,6 @@
 """NERO plots: the picture of what a model does along the orbit of its input.
 
-`heat` draws shifts, `polar` angles, `tiles` finite groups, `disk` and `sphere` rotations in space,
+`heat` draws shifts, `polar` angles, `tiles` finite groups, `disk` rotations in space,
 `embedding` a map of the samples of any orbit. `scale` is what they share: several models always
 stand on one scale, so that panels compare. `explorer` links these views in a page that needs no
 kernel and no network; `payload` and `pictures` are what travels in it.
@@ -13,7 +13,6 @@ from equitutor.nero.embedding import Embedding, embed, plot_embedding
 from equitutor.nero.explorer import explorer
 from equitutor.nero.heat import plot_heat
 from equitutor.nero.polar import plot_polar
-from equitutor.nero.sphere import plot_sphere
 from equitutor.nero.tiles import plot_tiles
 
 __all__ = [
@@ -24,6 +23,5 @@ __all__ = [
     "plot_embedding",
     "plot_heat",
     "plot_polar",
-    "plot_sphere",
     "plot_tiles",
 ]

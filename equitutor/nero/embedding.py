@@ -10,7 +10,7 @@ from equitutor import figures
 from equitutor.nero.scale import check_ax, check_result, color_bar, shared_scale
 from equitutor.orbits import OrbitResult
 
-METHODS = ("pca", "tsne", "isomap", "umap")
+METHODS = ("pca", "tsne", "isomap")
 _NEIGHBORS = 5  # as the authors of NERO chose
 
 
@@ -37,12 +37,10 @@ def embed(result: OrbitResult, method: str = "pca", seed: int = 0) -> Embedding:
 
     Args:
         result: result of N >= 3 samples on any orbit, without missing scores.
-        method: "pca"; or "tsne", "isomap" or "umap", whose distances between far points mean
-            little. "umap" needs the package umap-learn.
-        seed: seed of "tsne" and "umap", an int >= 0.
+        method: "pca"; or "tsne" or "isomap", whose distances between far points mean little.
+        seed: seed of "tsne", an int >= 0.
 
-    Raises ValueError for N < 3, missing scores, an unknown method or a bad seed; ImportError for
-    "umap" without its package.
+    Raises ValueError for N < 3, missing scores, an unknown method or a bad seed.
 
     Source: the dimension reduction plot of NERO (Zhao et al. 2023).
 
@@ -73,7 +71,7 @@ def embed(result: OrbitResult, method: str = "pca", seed: int = 0) -> Embedding:
     elif method == "isomap":
         points = _isomap(features)
     else:
-        points = (_tsne if method == "tsne" else _umap)(features, seed)
+        points = _tsne(features, seed)
     reach = np.abs(points)
     far = (reach >= (1 - 1e-6) * reach.max(0)).argmax(0)  # rounding must not break a tie
     points = points * np.where(points[far, [0, 1]] < 0, -1.0, 1.0)
@@ -113,21 +111,6 @@ def _isomap(features: np.ndarray) -> np.ndarray:
         neighbors = min(2 * neighbors, len(features) - 1)
     # The dense solver starts from no random vector.
     return Isomap(n_neighbors=neighbors, eigen_solver="dense").fit_transform(features)
-
-
-def _umap(features: np.ndarray, seed: int) -> np.ndarray:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise ImportError(
-            "method 'umap' needs the package umap-learn: install it, or use method='pca'"
-        ) from error
-    neighbors = min(_NEIGHBORS, len(features) - 1)
-    start, _ = _pca(features)
-    if not np.ptp(start, axis=0).all():  # UMAP divides by the extent of its start
-        start = "random"
-    reducer = UMAP(n_neighbors=neighbors, min_dist=0.3, init=start, random_state=seed, n_jobs=1)
-    return reducer.fit_transform(features)
 
 
 def plot_embedding(
@@ -186,7 +169,7 @@ def plot_embedding(
         color_bar(dots, [ax], f"{label}, {kind} over orbit", scale)
     else:
         _draw_labels(ax, points, labels)
-    shown = {"pca": "PCA", "tsne": "t-SNE", "isomap": "Isomap", "umap": "UMAP"}[embedding.method]
+    shown = {"pca": "PCA", "tsne": "t-SNE", "isomap": "Isomap"}[embedding.method]
     for axis, set_label in enumerate((ax.set_xlabel, ax.set_ylabel)):
         unit = "arbitrary units"
         if embedding.explained is not None:

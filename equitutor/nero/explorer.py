@@ -1,7 +1,5 @@
 """The NERO explorer: four linked views of a result along orbits, alive in a page on its own."""
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor
 
 from equitutor import figures
-from equitutor.explorers.host import Explorer, source
+from equitutor.explorers.host import Explorer, png_uri, source
 from equitutor.nero import payload, pictures
 from equitutor.nero.embedding import METHODS, embed
 from equitutor.nero.scale import Results, as_mapping
@@ -53,13 +51,12 @@ def explorer(
         labels: classes of the samples, integers (N,), for the filter and the colors.
         classes: a name for each class; the default is its number.
         names: what to call each element; None makes names from the orbit.
-        embedding: "pca", "tsne", "isomap", "umap", or several of them; PCA is always there.
+        embedding: "pca", "tsne", "isomap", or several of them; PCA is always there.
         seed: seed of the reductions.
         title: one line.
 
     Raises:
         ValueError: an argument does not fit, or the page would take more than 1 MB.
-        ImportError: "umap" is asked for without its package.
 
     Source: the interface of NERO (Zhao et al. 2023).
 
@@ -249,10 +246,7 @@ def _fallback(results: Mapping[str, OrbitResult], metric: str) -> tuple[str, str
     curve.set(xlabel="element of the orbit", ylabel=metric)
     curve.legend(frameon=False)
     cloud.set(title="a point for each sample", xticks=[], yticks=[])
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return uri, (
+    return png_uri(figure, dpi=80), (
         f"The mean score over samples at each of {len(result.orbit)} elements, with the middle "
         f"half of {result.scores.shape[1]} samples, and a map of the samples by the scores along "
         f"their orbits: {'; '.join(words)}."

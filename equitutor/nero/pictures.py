@@ -1,7 +1,5 @@
 """What the NERO explorer draws of an input and of raw outputs, small enough to travel in a page."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Mapping
 
@@ -10,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from equitutor import groups
+from equitutor.explorers.host import png_uri
 from equitutor.nero import tiles
 from equitutor.nero.payload import encode
 from equitutor.orbits import Orbit
@@ -222,9 +221,7 @@ def _sprite(frames: list[Tensor], budget: float) -> dict:
     sheet = sheet.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
     pixels = (sheet.clamp(0, 1) * 255).round().byte()
     pixels = pixels.reshape(rows * height, columns * width, channels).squeeze(-1).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    uri = png_uri(Image.fromarray(pixels), optimize=True)
     return {"uri": uri, "columns": columns, "tile": [height, width]}
 
 

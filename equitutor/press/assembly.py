@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import filecmp
 import html
-import json
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
 
+from equitutor import ledger
 from equitutor.chapters import page_name, pages, write_text
 from equitutor.press.executed import Record, load
 from equitutor.press.handout import without_solutions
@@ -98,7 +98,7 @@ def assemble(root: Path, solutions: bool = True) -> None:
             executed, record = load(root, name)
             node = merge_outputs(nbformat.read(page, as_version=4), executed)
             node = node if solutions else without_solutions(node)
-            line = badge(record, recorded(root, name))
+            line = badge(record, ledger.load(root, name))
             for cell in node.cells:
                 if cell.cell_type == "markdown":
                     cell.source = cell.source.replace("<!-- badge -->", line)
@@ -126,17 +126,6 @@ def replace_changed(new: Path, old: Path) -> None:
                 before.replace(path)
         shutil.rmtree(old)
     new.replace(old)
-
-
-def recorded(root: Path, name: str) -> dict | None:
-    """Returns a chapter's recorded full run as its results file holds it, or None.
-
-    Args:
-        root: folder of the book.
-        name: name of the chapter.
-    """
-    path = root / "book/results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def badge(record: Record, full: dict | None) -> str:
@@ -200,7 +189,6 @@ def claims(root: Path) -> str:
     Args:
         root: folder of the book.
     """
-    from equitutor.ledger import claims_markdown
     from equitutor.studies import STUDIES, find
     from equitutor.studies import pages as study_pages
 
@@ -213,7 +201,8 @@ def claims(root: Path) -> str:
             continue
         name = page_name(root, page)
         # Until a study is complete, what an earlier run of the chapter found stays beside it.
-        old = claims_markdown(name)
+        found = ledger.load(root, name)
+        old = None if found is None else ledger.claims_markdown(found)
         if name in behind:
             body = "\n\n".join(map(study_pages.claims_markdown, behind[name]))
             link = f"Lesson {{doc}}`{name}`, evidence {{doc}}`evidence/{name}`."

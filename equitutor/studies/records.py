@@ -12,6 +12,7 @@ from typing import Any
 
 from equitutor.chapters import BookError, find_root
 from equitutor.data.reads import checksum
+from equitutor.files import replacing
 from equitutor.studies.code import ANYWHERE, code_of
 from equitutor.studies.study import Study, canonical, find
 
@@ -126,17 +127,10 @@ def append(path: str | Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         kept = [other for other in read(path) if _run(other) != _run(record)]
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(f"{canonical(r)}\n" for r in [*kept, record])
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            file.writelines(f"{canonical(r)}\n".encode() for r in [*kept, record])
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def check_writable(folder: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import torch
+from lib.dense import clear_cache, dense_projector
 from lib.timing import compare, table
 from torch.nn.functional import mse_loss
 
@@ -15,11 +16,9 @@ from equitutor.methods.soft import (
     SoftTypedLinear,
     TypedNetwork,
     TypedProjector,
-    dense_projector,
     embed_O2,
     hom_projector,
 )
-from equitutor.methods.soft.projectors import clear_cache
 from equitutor.training import Batches, fit, fit_stacked
 
 SIZES = [(Rep(2, 2), Rep(2, 2)), (Rep(4, 4), Rep(4, 4)), (Rep(6, 4, 1), Rep(6, 4, 1))]

@@ -1,7 +1,7 @@
 // The NERO explorer: the set, a map of its samples, one sample, one input; four linked views.
 // Concatenated behind nero-data.js, nero-layouts.js, nero-plots.js and nero-detail.js.
 
-const METHODS = { pca: "PCA", tsne: "t-SNE", isomap: "Isomap", umap: "UMAP" };
+const METHODS = { pca: "PCA", tsne: "t-SNE", isomap: "Isomap" };
 
 const plain = (name) => name.replaceAll("_", " ");
 

@@ -8,7 +8,6 @@ says how well a network follows.
 from equitutor.methods.alias_free.activations import FilteredAct
 from equitutor.methods.alias_free.filters import (
     gain,
-    isotropy,
     jinc_lowpass,
     kaiser_beta,
     kaiser_lowpass,
@@ -38,7 +37,6 @@ __all__ = [
     "ideal_matrix",
     "ideal_rotate",
     "ideal_shift",
-    "isotropy",
     "jinc_lowpass",
     "kaiser_beta",
     "kaiser_lowpass",

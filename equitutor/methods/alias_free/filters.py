@@ -14,7 +14,6 @@ from equitutor.methods.alias_free.arguments import check_even, check_number
 
 __all__ = [
     "gain",
-    "isotropy",
     "jinc",
     "jinc_lowpass",
     "kaiser_beta",
@@ -186,26 +185,6 @@ def polyphase_sums(h: Tensor) -> Tensor:
     if h.ndim == 1:
         return 2 * torch.stack([h[i::2].sum() for i in (0, 1)])
     return 4 * torch.stack([h[i::2, j::2].sum() for i in (0, 1) for j in (0, 1)]).view(2, 2)
-
-
-def isotropy(h: Tensor, frequency: float, angles: int = 90) -> tuple[float, float]:
-    """Returns the smallest and the largest gain over all directions, at one frequency.
-
-    Args:
-        h: filter (L,) or (L, L).
-        frequency: length of the frequency vector, in [0, 0.5] cycles per sample.
-        angles: directions in a half turn.
-
-    >>> low, high = isotropy(jinc_lowpass(), 0.3)
-    >>> high - low < 0.02
-    True
-    """
-    check_number(frequency, "frequency", 0, 0.5)
-    if type(angles) is not int or angles < 1:
-        raise ValueError(f"angles must be an int >= 1, got {angles!r}")
-    phi = torch.arange(angles, dtype=torch.float64) * math.pi / angles
-    values = gain(h, frequency * phi.cos(), frequency * phi.sin())
-    return values.min().item(), values.max().item()
 
 
 def _centered(taps: int) -> Tensor:

@@ -2,10 +2,9 @@
 
 `resamplers` are the pairs that change the rate, `unet` the one network they go into, `process` the
 chain of noise and its reverse, `rotation` turns images on the way, `radial` gives a network kernels
-without a direction, `average` keeps smooth weights, `fidelity` compares generated with real images.
+without a direction, `fidelity` compares generated with real images.
 """
 
-from equitutor.methods.diffusion.average import EMA
 from equitutor.methods.diffusion.fidelity import (
     FeatureNet,
     bootstrap_interval,
@@ -25,7 +24,6 @@ from equitutor.methods.diffusion.resamplers import (
 from equitutor.methods.diffusion.rotation import (
     RotationPlan,
     border_level,
-    calibrate,
     conjugated,
     group_averaged,
     realized_angles,
@@ -33,7 +31,6 @@ from equitutor.methods.diffusion.rotation import (
 from equitutor.methods.diffusion.unet import UNet, time_code
 
 __all__ = [
-    "EMA",
     "RESAMPLERS",
     "Diffusion",
     "FeatureNet",
@@ -44,7 +41,6 @@ __all__ = [
     "UNet",
     "bootstrap_interval",
     "border_level",
-    "calibrate",
     "conjugated",
     "features",
     "fid",

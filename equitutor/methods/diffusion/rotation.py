@@ -14,7 +14,7 @@ from torch import Tensor
 from equitutor.methods.alias_free import disc_mask, ideal_rotate
 from equitutor.methods.alias_free.arguments import check_maps
 
-__all__ = ["RotationPlan", "border_level", "calibrate", "conjugated", "group_averaged",
+__all__ = ["RotationPlan", "border_level", "conjugated", "group_averaged",
            "realized_angles"]  # fmt: skip
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -159,38 +159,6 @@ def realized_angles(
                          for a in candidates.tolist()])  # fmt: skip
     best = alike.max(0)
     return candidates.to(best.indices.device)[best.indices], best.values
-
-
-def calibrate(asked: Tensor, realized: Tensor, wanted: float) -> float:
-    """Returns the angle to ask for so that `wanted` is realized, by linear interpolation.
-
-    Args:
-        asked, realized: degrees (K,), measured pairs; both strictly increasing.
-        wanted: degrees, between the smallest and the largest realized angle.
-
-    Raises:
-        ValueError: the curve does not increase, or does not reach `wanted`.
-
-    >>> calibrate(torch.tensor([0.0, 60.0]), torch.tensor([0.0, 30.0]), 20.0)
-    40.0
-    """
-    if asked.ndim != 1 or asked.shape != realized.shape or len(asked) < 2:
-        raise ValueError(
-            f"asked and realized must be (K,), K >= 2, got {tuple(asked.shape)} and "
-            f"{tuple(realized.shape)}"
-        )
-    if not asked.isfinite().all() or not realized.isfinite().all():
-        raise ValueError("asked and realized must be finite, got NaN or infinity")
-    if not ((asked.diff() > 0).all() and (realized.diff() > 0).all()):
-        raise ValueError("asked and realized must both be strictly increasing")
-    if not realized[0] <= wanted <= realized[-1]:
-        raise ValueError(
-            f"wanted must be in {realized[0]:g} ... {realized[-1]:g}, what was realized, "
-            f"got {wanted!r}"
-        )
-    k = int(torch.searchsorted(realized.contiguous(), wanted).clamp(1, len(asked) - 1))
-    share = (wanted - realized[k - 1]) / (realized[k] - realized[k - 1])
-    return (asked[k - 1] + share * (asked[k] - asked[k - 1])).item()
 
 
 def border_level(x: Tensor) -> float:

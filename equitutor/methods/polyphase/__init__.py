@@ -22,7 +22,7 @@ from equitutor.methods.polyphase.layers import (
     SubsampledAttention,
     WindowAttention,
 )
-from equitutor.methods.polyphase.measures import consistency, worst_of_shifts
+from equitutor.methods.polyphase.measures import consistency
 from equitutor.methods.polyphase.models import PolyTwins, PolyViT
 
 __all__ = [
@@ -41,5 +41,4 @@ __all__ = [
     "score_gap",
     "tie_rate",
     "undo_roll",
-    "worst_of_shifts",
 ]

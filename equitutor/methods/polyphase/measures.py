@@ -1,6 +1,6 @@
-"""How often a prediction survives a shift: the field's two numbers, with their ranges named."""
+"""How often a prediction survives a shift, with the range of the shifts named."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -64,37 +64,3 @@ def consistency(
 
     agree = sum((shifted_class() == shifted_class()).sum() for _ in range(trials))
     return agree.item() / (trials * len(x))
-
-
-@torch.no_grad()
-def worst_of_shifts(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    y: Tensor,
-    shifts: Iterable[tuple[int, int]],
-) -> float:
-    """Returns the share of images that are classified rightly under every one of the shifts.
-
-    Args:
-        model: callable from images (B, C, H, W) to logits (B, K), in eval mode.
-        x, y: images (B, C, H, W) and their classes (B,), int64.
-        shifts: pairs (down, right) of whole pixels, circular. Take all residues of the patch size:
-            a few shifts can miss the one that breaks a model.
-
-    >>> model = lambda x: x[:, 0, 0]                        # reads the first row: moves with it
-    >>> x = torch.eye(4).view(4, 1, 1, 4)
-    >>> worst_of_shifts(model, x, torch.arange(4), [(0, 0)])
-    1.0
-    >>> worst_of_shifts(model, x, torch.arange(4), [(0, 0), (0, 1)])
-    0.0
-    """
-    _check_images(x)
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y must have one class for each of {len(x)} images, got {tuple(y.shape)}")
-    shifts = list(shifts)
-    if not shifts:
-        raise ValueError("shifts must name at least one pair (down, right), got none")
-    right = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for dy, dx in shifts:
-        right &= _classes(model, torch.roll(x, (dy, dx), (2, 3))) == y
-    return right.sum().item() / len(x)

@@ -31,7 +31,7 @@ from equitutor.methods.soft.measures import (
     soft_layers,
 )
 from equitutor.methods.soft.networks import TypedNetwork, count_parameters, mlp, widest
-from equitutor.methods.soft.projectors import TypedProjector, dense_projector, hom_projector
+from equitutor.methods.soft.projectors import TypedProjector, hom_projector
 from equitutor.methods.soft.representations import Rep
 from equitutor.methods.soft.rivals import LatentNetwork, SoftProjectedLinear, soft_projector
 from equitutor.methods.soft.tuning import (
@@ -61,7 +61,6 @@ __all__ = [
     "codimensions",
     "count_parameters",
     "decoupled_step",
-    "dense_projector",
     "distances",
     "embed_O2",
     "finite",

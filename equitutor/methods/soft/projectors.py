@@ -58,30 +58,6 @@ def hom_projector(group: MatrixGroup, a: int | Type, b: int | Type) -> Tensor:
     return _known[key]
 
 
-def clear_cache() -> None:
-    """Forgets all projectors; only a benchmark of the solver needs this."""
-    _known.clear()
-    _cast.cache_clear()
-
-
-def dense_projector(group: MatrixGroup, rep_in: Rep, rep_out: Rep) -> Tensor:
-    """Returns the projector of a whole layer, (in * out, in * out), from one dense solve.
-
-    What one would write first. Its cost grows like (in * out)^3: for tests and small examples.
-
-    >>> from equitutor.methods.soft import O
-    >>> round(dense_projector(O(2), Rep(1, 1, d=2), Rep(1, 1, d=2)).trace().item())
-    2
-    """
-    check_reps(group, rep_in, rep_out)
-    lie = _unit(group.lie)
-    solved = _solve(
-        rep_in.drho(lie), rep_out.drho(lie),
-        rep_in.rho(group.discrete), rep_out.rho(group.discrete),
-    )  # fmt: skip
-    return _kernel(group, *solved)
-
-
 def _unit(lie: Tensor) -> Tensor:
     """Returns directions of length one, so that none counts as zero beside a longer one."""
     return lie / lie.norm(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(lie.dtype).tiny)
