@@ -1,7 +1,6 @@
 """A GPU in place of the CPU: no tensor is left behind, in the package or in a chapter."""
 
 import contextlib
-import os
 
 import matplotlib
 import nbformat
@@ -71,7 +70,6 @@ NIGHTLY = settings.get_current_profile_name() == "nightly"  # --hypothesis-profi
 def test_a_chapter_runs_there(name, away, monkeypatch, tmp_path):
     """All its cells, each training two steps long: then numbers are no good, and may say so."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "environ", os.environ | {"EQUITUTOR_STATIC": "1"})
     matplotlib.use("Agg")
     fit = training.fit
     short = lambda model, batches, loss, steps, *args, **options: fit(
