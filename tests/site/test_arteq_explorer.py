@@ -187,7 +187,7 @@ def test_curve_fills_and_a_click_jumps(show):
     expect(part(page, "seen")).to_have_text("60 of 60 turns computed", timeout=60_000)
     box = part(page, "curve").bounding_box()
     page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.5 * box["height"])
-    wanted = round(360 * (0.55 * 640 - 78) / (640 - 98))
+    wanted = round(360 * (0.55 * 640 - 78) / (640 - 112))
     expect(part(page, "angle-text")).to_have_text(re.compile(f"{wanted - 1}|{wanted}|{wanted + 1}"))
 
 

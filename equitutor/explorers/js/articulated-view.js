@@ -130,7 +130,7 @@ function drawBall(canvas, weights, elements, truth, guess) {
   context.stroke();
 }
 
-const PLOT = { left: 78, right: 20, top: 20, bottom: 62, width: 640, height: 560 };
+const PLOT = { left: 78, right: 34, top: 20, bottom: 62, width: 640, height: 560 };
 const curveAngle = (share) =>
   Math.min(359, Math.max(0, (360 * (share * PLOT.width - PLOT.left)) / (PLOT.width - PLOT.left - PLOT.right)));
 
