@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +26,8 @@ from equitutor.orbits.found_actions import (
 )
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Action, Orbit, round_trip
+from equitutor.orbits.patching import Patches
+from equitutor.orbits.patching import suspects as behind
 from equitutor.orbits.preflight import check_arguments, check_inputs
 from equitutor.orbits.repairs import measured, suspects
 from equitutor.orbits.report import Diagnosis, LayerReport
@@ -36,6 +40,7 @@ MOVE = "perturb=0.1, which moves all parameters: one that starts at zero hides w
 ALL_ACTIONS = 3  # elements at which every action is tried
 FAINT, FAINT_NOISE = 1e-10, 0.1  # an error that float64 does not make, and what brings it out
 SMALL = 1e-2  # an error that float32 could blur
+PATCHED = Candidate("moved as it should", lambda a, b, g: torch.zeros(1))
 LAYERS_ASKED = 32  # whether the output sees them at all
 
 
@@ -116,7 +121,7 @@ def diagnose(
         tolerance = max(tolerance, 4 * rounding_of(stored))
     with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
         torch.manual_seed(0)
-        check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+        check = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
         check.look_on(model, repairs, stored)
@@ -124,7 +129,7 @@ def diagnose(
     if faint is not None and dtype and not perturb:
         # More than rounding, and less than the tolerance: a fault behind a gate that starts small?
         with lent(model, evaluate=False, dtype=dtype, noise=FAINT_NOISE), _uncompiled():
-            again = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+            again = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
             again.run()
         if again.output > tolerance:
             check.unseen = faint
@@ -154,12 +159,12 @@ def _spread(orbit: Orbit, count: int) -> list[int]:
     return [g for g in dict.fromkeys(first + draw) if g != orbit.identity][:count]
 
 
-class _Check:
+class Check:
     """The runs along the orbit, and for each tensor the errors of all actions."""
 
     def __init__(self, model, x, orbit, tried, actions, tolerance):
         self.watch, self.x, self.orbit, self.tried = Watch(model), x, orbit, tried
-        self.tolerance = tolerance
+        self.tolerance, self.patches = tolerance, {}
         self.moves = moves(x, orbit, tried)
         self.samples = batching.count(x, "x")
         pool = {
@@ -169,7 +174,8 @@ class _Check:
             for ir in declared_irreps(m, leaves)
             if ir.dim
         }
-        self.guesses = list(candidates(self.moves, orbit, self.samples, list(pool.values())))
+        self.pool = list(pool.values())
+        self.guesses = list(candidates(self.moves, orbit, self.samples, self.pool))
         self.given = {name: Candidate("the action given for it", self._error_of(act))
                       for name, act in actions.items()}  # fmt: skip
         self.stated = Candidate("as the orbit states", self._error_of(orbit.act_y))
@@ -210,21 +216,32 @@ class _Check:
 
         self.watch.stream(self.x, same)
         self.random = still.keys() - repeated
+        self.scales = {
+            (e.key, k): scale.Scale(a) for e in self.still for k, a in enumerate(e.tensors)
+        }
+        if not self.still[-1].tensors:
+            raise ValueError("model must return a floating point tensor, which argmax does not")
+        self._walk()
+
+    def again(self, patches: Patches, elements: int) -> Check:
+        """Returns a check of the same model in which some features move as the patches say."""
+        other = copy(self)
+        other.patches, other.tried = patches, self.tried[:elements]
+        other._walk()
+        return other
+
+    def _walk(self) -> None:
+        """Compares all features at each element with those of the input as it is."""
+        still = {e.key: e for e in self.still}
         self.errors = {
             (e.key, k): dict.fromkeys(self.options(e, k), 0.0)
             for e in self.still
             for k in range(len(e.tensors))
         }
-        self.scales = {
-            (e.key, k): scale.Scale(a) for e in self.still for k, a in enumerate(e.tensors)
-        }
         self._link()
-        self.output = 0.0
+        self.output, self.shares = 0.0, []
         self.ran_otherwise: set = set()
-        last = self.still[-1]
-        if not last.tensors:
-            raise ValueError("model must return a floating point tensor, which argmax does not")
-        self.range = last.tensors[0]  # over samples, and over elements as far as it moves
+        self.range = self.still[-1].tensors[0]  # over samples, and elements as far as it moves
         for g, element in enumerate(self.tried):
             missing = set(still)
 
@@ -234,10 +251,16 @@ class _Check:
                     missing.discard(event.key)
                     self._compare(before, event, g)
 
-            self.watch.stream(self.orbit.act_x(self.x, element), compare)
+            patches = {key: partial(self._patched, still[key], rules, g)
+                       for key, rules in self.patches.items()}  # fmt: skip
+            self.watch.stream(self.orbit.act_x(self.x, element), compare, patches)
             self.ran_otherwise |= missing
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
+
+    def _patched(self, event: Event, rules: list, g: int, there: list[Tensor]) -> list[Tensor]:
+        each = zip(rules, event.tensors, there, strict=True)
+        return [t if rule is None else rule.moved(a, g).to(t) for rule, a, t in each]
 
     def _compare(self, still: Event, moved: Event, g: int) -> None:
         """Scores one event of the pass at element g; nothing of it is kept but numbers."""
@@ -248,6 +271,7 @@ class _Check:
             a, b = still.tensors[0], moved.tensors[0]
             share = self.scales[still.key, 0].share(self.stated.error(a, b, g))
             self.output = max(self.output, share)
+            self.shares.append(share)
             self.range = scale.extremes([self.range, b])
 
     def _link(self) -> None:
@@ -322,9 +346,14 @@ class _Check:
         return next((k for k in lost if not self._fits(self.still[k])), None)
 
     def look_on(self, model: nn.Module, repairs: bool, own: torch.dtype) -> None:
-        """Finds what else is wrong behind the first loss: layers of images that roll."""
+        """Finds what else is wrong behind the first loss, where images roll or anything else moves.
+
+        Of images that turn only the first loss is known: channels may change their places there.
+        """
         self.suspects = []
         rolls = self.moves.kind == "image" and not any(self.moves.turns)
+        if self.output > self.tolerance and self.moves.kind != "image" and not self.random:
+            self.suspects = behind(self, repairs)
         if self.output > self.tolerance and rolls:
             found = suspects(self.still, self.moves.size, self.moves.rolls, self.tolerance)
             self.suspects = [suspect for suspect, _ in found]
@@ -335,25 +364,56 @@ class _Check:
                     x = cast(self.x, dtype)
                     self.suspects = measured(model, x, self.orbit, self.tried, found)
 
+    def fits(self, event: Event, k: int) -> bool:
+        """Returns whether tensor k of an event moves by some rule, if only because of a patch."""
+        origin = self.linked.get((event.key, k), (event.key, k))
+        patched = origin[0] in self.patches or event.key in self.patches
+        return patched or min(self.errors[event.key, k].values()) <= self.tolerance
+
+    def rule(self, event: Event, k: int) -> Candidate | None:
+        """Returns by which rule tensor k of an event moves, if it does and the rule is known."""
+        key, i = self.linked.get((event.key, k), (event.key, k))
+        if key in self.patches and self.patches[key][i] is not None:
+            return self.patches[key][i]
+        errors = self.errors[event.key, k]
+        return next((c for c, e in errors.items() if e <= self.tolerance and c.forces), None)
+
+    def inverse(self, rule: Candidate | None) -> Candidate | None:
+        """Returns the rule that moves back what a rule moved, or None where it is not known."""
+        if rule is None:
+            return None
+        if rule is self.as_input or rule is self.stated:
+            back = self.orbit.inv_x if rule is self.as_input else self.orbit.inv_y
+            return None if back is None else Candidate(rule.name, self._error_of(back))
+        back = self.moves
+        if back.matrices is not None:
+            back = replace(back, matrices=torch.linalg.pinv(back.matrices))
+        rules = [*candidates(back, self.orbit, self.samples, self.pool)]
+        rules += [declared(ir, back) for ir in self.pool]
+        return next((c for c in rules if c.name == rule.name), None)
+
     def _fits(self, event: Event) -> bool:
-        errors = [self.errors[event.key, k] for k in range(len(event.tensors))]
-        return all(min(e.values()) <= self.tolerance for e in errors)
+        return all(self.fits(event, k) for k in range(len(event.tensors)))
+
+    def lost(self) -> list[int]:
+        """Returns the events, by their place, at which no rule fits and after which none does."""
+        verdicts = {e.key: self._report(e).verdict for e in self.still}
+        return [
+            k
+            for k, e in enumerate(self.still)
+            if verdicts[e.key] == "unknown" and not recovers(self.still, k, verdicts)
+        ]
 
     def conclude(self, settings: str, remedy: str) -> Diagnosis:
         """Returns the report made of all errors."""
         reports = [self._report(e) for e in self.still]
-        verdicts = {e.key: r.verdict for e, r in zip(self.still, reports, strict=True)}
 
         def done(verdict, where, layer=None, hint="", at=None):
             return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings,
                              self.floor, self.suspects)  # fmt: skip
 
         noisy = [k for k, r in enumerate(reports) if r.verdict == "not deterministic"]
-        lost = [
-            k
-            for k, r in enumerate(reports)
-            if r.verdict == "unknown" and not recovers(self.still, k, verdicts)
-        ]
+        lost = self.lost()
         if noisy:
             name, where = blame(self.still, noisy[0])
             hint = advice(self.still[noisy[0]], self.moves, True)
@@ -384,6 +444,8 @@ class _Check:
             errors = self.errors[event.key, k]
             best = min(errors.values())
             fitting = [c for c, e in errors.items() if e <= self.tolerance]
+            if not fitting and self.fits(event, k):
+                fitting = [PATCHED]
             constant = fitting and len(a) == self.samples and self.scales[event.key, k].constant
             name = fitting[0].name if fitting else NONE_FITS
             words.append("does not depend on the input" if constant else self._describe(name, a))

@@ -223,7 +223,7 @@ def measured(
     for suspect, twin in found:
         gain = None
         if twin is not None and before:
-            with suppress(Exception), _swapped(model, suspect.layer, twin):  # it may not fit there
+            with suppress(Exception), swapped(model, suspect.layer, twin):  # it may not fit there
                 after = error()
                 gain = None if after is None else 1 - after / before
         ranked.append(replace(suspect, gain=gain))
@@ -231,7 +231,7 @@ def measured(
 
 
 @contextmanager
-def _swapped(model: nn.Module, name: str, twin: nn.Module) -> Iterator[None]:
+def swapped(model: nn.Module, name: str, twin: nn.Module) -> Iterator[None]:
     parent = model.get_submodule(name.rpartition(".")[0])
     key = name.rpartition(".")[2]
     before = parent._modules[key]
