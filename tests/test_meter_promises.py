@@ -621,14 +621,18 @@ def test_containers_keep_their_type(name):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.take = nn.Identity()
+            self.take, self.seen = nn.Identity(), 0.0
 
         def forward(self, x):
             kinds.add(type(self.take(x)))
-            return make(open_up(x).mean((1, 2, 3)), open_up(x))
+            mean = open_up(x).mean((1, 2, 3))
+            return make(mean, mean + self.seen * open_up(x)[:, 0, 0, 0])
 
-    assert diagnose(Net(), x, steady)
+    net = Net()
+    assert diagnose(net, x, steady)
     assert kinds == {type(x)}
+    net.seen = 1.0  # each tensor of an output counts
+    assert diagnose(net, x, steady).verdict == "lost"
 
 
 # C · a verdict that can be bought --------------------------------------------------------------

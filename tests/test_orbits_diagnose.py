@@ -567,7 +567,7 @@ class Both(nn.Module):
 
     def forward(self, pair):
         y = self.one(pair[0]).relu() * self.two(pair[1])
-        return y.mean((2, 3)), y
+        return y.mean((2, 3)), y.amax((2, 3))
 
 
 def test_inputs_and_outputs_may_be_tuples():

@@ -6,7 +6,6 @@ from torch import nn
 
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOL = (nn.MaxPool2d, nn.AvgPool2d, nn.MaxPool3d, nn.AvgPool3d, nn.LPPool2d, nn.FractionalMaxPool2d)
-DROP = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 ACTIVATIONS = tuple(
@@ -37,8 +36,9 @@ def advice(event, moves, random: bool) -> str:
     """
     module = event.module
     if random:
-        dropout = isinstance(module, DROP) and module.training
-        return "call model.eval() before you test" if dropout else "seed it, or take the noise out"
+        if module.training:  # dropout, a norm that counts, or something of one's own
+            return "call model.eval() before you test; what differs then needs a seed"
+        return "seed it, take the noise out, or forget what was kept from the call before"
     if not event.leaves:
         return "look at what is added, concatenated or cut by place there: positions, coordinates"
     turning = moves.kind == "image" and any(moves.turns)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from equitutor.orbits import batching, scale
 from equitutor.orbits.advice import advice
-from equitutor.orbits.batching import cast, each_tensor
+from equitutor.orbits.batching import cast, each_tensor, tensors
 from equitutor.orbits.blame import blame, recovers
 from equitutor.orbits.found_actions import (
     Candidate,
@@ -31,6 +31,7 @@ from equitutor.orbits.patching import suspects as behind
 from equitutor.orbits.preflight import check_arguments, check_inputs
 from equitutor.orbits.repairs import measured, suspects
 from equitutor.orbits.report import Diagnosis, LayerReport
+from equitutor.orbits.shares import Scale, off
 from equitutor.orbits.watching import OWN, Event, Watch
 from equitutor.runtime import coarsest, uncast, widest
 from equitutor.runtime import tolerance as rounding_of
@@ -62,7 +63,8 @@ def diagnose(
     roll by whole cells that the data choose, have channels or tokens permuted, turn as vectors or
     as the e3nn irreps that a module declares. The action with the smallest error is reported. The
     layer named is the first at which none fits while all fitted before, and after which none fits
-    again. The output itself has to move by `orbit.act_y`.
+    again. The output itself has to move by `orbit.act_y`, each tensor of it: wrap a model of which
+    you mean one output alone.
 
     An error is measured against how much a feature varies over the samples. An output that is the
     same for every input, or that does not see what a faulty layer makes, as behind a gate at zero,
@@ -216,11 +218,13 @@ class Check:
 
         self.watch.stream(self.x, same)
         self.random = still.keys() - repeated
-        self.scales = {
-            (e.key, k): scale.Scale(a) for e in self.still for k, a in enumerate(e.tensors)
-        }
+        self.scales = {(e.key, k): Scale(a) for e in self.still for k, a in enumerate(e.tensors)}
+        self.answer = each_tensor(self.watch.output(self.x), Tensor.clone)
         if not self.still[-1].tensors:
-            raise ValueError("model must return a floating point tensor, which argmax does not")
+            raise ValueError(
+                "model must return a floating point tensor with an entry for each sample, which "
+                "argmax does not, and a mean over the batch neither"
+            )
         self._walk()
 
     def again(self, patches: Patches, elements: int) -> Check:
@@ -239,9 +243,9 @@ class Check:
             for k in range(len(e.tensors))
         }
         self._link()
-        self.output, self.shares = 0.0, []
+        self.shares: list[float] = []
         self.ran_otherwise: set = set()
-        self.range = self.still[-1].tensors[0]  # over samples, and elements as far as it moves
+        self.ranges = tensors(self.answer)  # over samples, and elements as far as they move
         for g, element in enumerate(self.tried):
             missing = set(still)
 
@@ -253,8 +257,11 @@ class Check:
 
             patches = {key: partial(self._patched, still[key], rules, g)
                        for key, rules in self.patches.items()}  # fmt: skip
-            self.watch.stream(self.orbit.act_x(self.x, element), compare, patches)
+            there = self.watch.stream(self.orbit.act_x(self.x, element), compare, patches)
+            self.shares.append(self.off(there, element))
+            self.ranges = self._widened(there)
             self.ran_otherwise |= missing
+        self.output = max(self.shares)
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
 
@@ -267,12 +274,16 @@ class Check:
         for k, (a, b) in enumerate(zip(still.tensors, moved.tensors, strict=True)):
             if (still.key, k) not in self.linked:
                 self._score(still, k, a, b, g)
-        if still.key == self.still[-1].key:
-            a, b = still.tensors[0], moved.tensors[0]
-            share = self.scales[still.key, 0].share(self.stated.error(a, b, g))
-            self.output = max(self.output, share)
-            self.shares.append(share)
-            self.range = scale.extremes([self.range, b])
+
+    def off(self, there: Any, element: int) -> float:
+        """Returns how far the output at an element is from what the orbit states, in its scale."""
+        return off(self.answer, there, lambda y: self.orbit.act_y(y, element))
+
+    def _widened(self, there: Any) -> list[Tensor]:
+        found = tensors(there)
+        if [t.shape[1:] for t in found] != [t.shape[1:] for t in self.ranges]:
+            return self.ranges
+        return [scale.extremes(pair) for pair in zip(self.ranges, found, strict=True)]
 
     def _link(self) -> None:
         """Finds the inputs that are an earlier layer's output: they need no second look."""
@@ -295,7 +306,7 @@ class Check:
         # Twice NaN is the same, and so is twice infinity, whose difference is NaN.
         exact = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
         return not equal or all(
-            exact(a, b) or scale.Scale(a).share(b - a) <= self.tolerance for a, b in pairs
+            exact(a, b) or Scale(a).share(b - a) <= self.tolerance for a, b in pairs
         )
 
     def _score(self, event: Event, k: int, a: Tensor, b: Tensor, g: int) -> None:
@@ -315,26 +326,21 @@ class Check:
 
     def listen(self) -> None:
         """Finds what the output does not say: how far the meter sees, and what it is blind to."""
-        outputs, size = self.still[-1].tensors, self.scales[self.still[-1].key, 0]
         self.floor, self.unseen = None, None
         if self.orbit.inv_x is not None:
-            back, shares = round_trip(self.orbit), []
-            for element in self.tried[:ALL_ACTIONS]:
-                there = self.watch.output(back.act_x(self.x, element))[0]
-                fits = there.shape == outputs[0].shape
-                shares.append(size.share(there - outputs[0] if fits else None))
-            self.floor = max(shares)
-        self.silence = scale.silence(self.range)
+            back = round_trip(self.orbit)
+            there = (self.watch.output(back.act_x(self.x, g)) for g in self.tried[:ALL_ACTIONS])
+            self.floor = max(off(self.answer, y, lambda y: y) for y in there)
+        self.silence = silences(self.ranges)
         if self.silence:  # the samples may lie on one orbit: ask about another
-            more = self.watch.output(scale.with_another(self.x))[0]
-            self.silence = scale.silence(scale.extremes([self.range, more]))
+            self.silence = silences(self._widened(self.watch.output(scale.with_another(self.x))))
         if self.output > self.tolerance or self.silence:
             return
         lost = [e for e in self.still if e.leaves and e.name != OWN and not self._fits(e)]
         for event in lost[:LAYERS_ASKED]:
             with _shaken(event.module):
-                shaken = self.watch.output(self.x)
-            if all(map(torch.equal, shaken, outputs)):
+                shaken = tensors(self.watch.output(self.x))
+            if all(map(torch.equal, shaken, tensors(self.answer))):
                 self.unseen = self.still.index(event)
                 return
 
@@ -468,6 +474,13 @@ class Check:
             ratio = self.moves.size[0] / side
             return name if ratio == 1 else f"{name}, stride {ratio:g}"
         return name
+
+
+def silences(ranges: list[Tensor]) -> str:
+    """Returns why an output says nothing: of several tensors, the first that does not."""
+    found = [(k, scale.silence(y)) for k, y in enumerate(ranges)]
+    several = f" (tensor {{}} of the {len(ranges)} of the output)" if len(ranges) > 1 else ""
+    return next((words + several.format(k) for k, words in found if words), "")
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from equitutor.orbits.advice import advice, cause
@@ -22,7 +21,7 @@ from equitutor.orbits.batching import tensors
 from equitutor.orbits.blame import blame
 from equitutor.orbits.found_actions import Candidate
 from equitutor.orbits.repairs import Suspect, swapped
-from equitutor.orbits.scale import Scale, silence
+from equitutor.orbits.scale import extremes, silence
 from equitutor.orbits.watching import OWN, Event, with_tensors
 
 if TYPE_CHECKING:
@@ -106,14 +105,14 @@ def _gain(check: Check, twin: Turned | None) -> float | None:
         return None
     model = check.watch.model
     name = next(n for n, m in model.named_modules() if m is twin.layer)
-    still, errors, seen = check.still[-1].tensors[0], [], []
+    errors, ranges = [], tensors(check.answer)
     with suppress(Exception), swapped(model, name, twin):  # it may not fit there
         for g, element in enumerate(check.tried[:FEW]):
             twin.element = g
-            there = check.watch.output(check.orbit.act_x(check.x, element))[0]
-            errors.append(Scale(still).share(check.stated.error(still, there, g)))
-            seen.append(there)
-    if len(errors) < len(check.tried[:FEW]) or silence(torch.cat([still, *seen])):
+            there = check.watch.output(check.orbit.act_x(check.x, element))
+            errors.append(check.off(there, element))
+            ranges = [extremes(pair) for pair in zip(ranges, tensors(there), strict=True)]
+    if len(errors) < len(check.tried[:FEW]) or any(map(silence, ranges)):
         return None
     before = _mean(check.again({}, FEW).shares)
     return 1 - _mean(errors) / before if before else None

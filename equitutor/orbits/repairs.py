@@ -21,7 +21,8 @@ from equitutor.actions import roll_images
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
 from equitutor.orbits.orbit import Orbit
-from equitutor.orbits.scale import Scale, silence
+from equitutor.orbits.scale import silence
+from equitutor.orbits.shares import Scale, off
 from equitutor.orbits.watching import OWN, Event
 
 _REACHES = 4, 16  # cells that a layer sees of the torus beyond each border: what does, is kept
@@ -211,12 +212,12 @@ def measured(
 
     def error() -> float | None:
         with torch.no_grad():
-            y = batching.tensors(model(batching.each_tensor(moved, Tensor.clone)))[0]
-        still = y[:n]
-        if silence(y):  # a constant is invariant, and no repair
+            y = model(batching.each_tensor(moved, Tensor.clone))
+        if any(map(silence, batching.tensors(y))):  # a constant is invariant, and no repair
             return None
-        shares = [Scale(still).share(y[(k + 1) * n : (k + 2) * n] - orbit.act_y(still, g))
-                  for k, g in enumerate(elements)]  # fmt: skip
+        part = lambda k: batching.each_tensor(y, lambda t: t[k * n : (k + 1) * n] if t.ndim else t)
+        shares = [off(part(0), part(k), lambda y, g=g: orbit.act_y(y, g))
+                  for k, g in enumerate(elements, 1)]  # fmt: skip
         return sum(shares) / len(shares)
 
     before, ranked = error(), []

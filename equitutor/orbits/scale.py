@@ -6,7 +6,6 @@ divided by the size of the output could be made as small as one likes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,32 +60,6 @@ def rounded(y: Tensor, *also: Tensor | torch.dtype) -> float:
     if not y.is_floating_point() or not y.numel():
         return 0.0
     return rounding(coarsest(y, *also)) * y.abs().max().item()
-
-
-class Scale:
-    """What errors of `y` (N, ...) are compared with: its variation, or its size if it has none.
-
-    >>> Scale(torch.tensor([[1e6 + 1.0], [1e6 + 3.0]]).double()).share(torch.tensor([0.5]).double())
-    0.25
-    """
-
-    def __init__(self, y: Tensor):
-        size = y.abs().max().item() if y.numel() else 0.0
-        varies, self.noise = variation(y), rounded(y)
-        self.constant = varies <= self.noise
-        self.unit = size if self.constant else varies
-
-    def share(self, left: Tensor | None) -> float:
-        """Returns the largest entry of an error in this scale; what rounding explains is zero.
-
-        None, and whatever is not finite, is infinitely far off.
-        """
-        if left is None or not math.isfinite(self.unit):
-            return math.inf
-        worst = left.abs().max().item() if left.numel() else 0.0
-        if not math.isfinite(worst):
-            return math.inf
-        return worst / (self.unit or 1.0) if worst > self.noise else 0.0
 
 
 def silence(y: Tensor, *also: Tensor | torch.dtype) -> str:

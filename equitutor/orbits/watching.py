@@ -81,8 +81,8 @@ class Watch:
 
     def stream(
         self, x: Any, see: Callable[[Event], None], patches: dict[tuple, Patch] | None = None
-    ) -> list[Tensor]:
-        """Returns the tensors of the output, and shows each event of the pass while it happens.
+    ) -> Any:
+        """Returns the model's output, and shows each event of the pass while it happens.
 
         The tensors of such an event are the model's own: whoever wants to keep them copies them,
         for a later layer may write into them. No hook stays behind, whatever happens.
@@ -139,10 +139,10 @@ class Watch:
             for handle in handles:
                 handle.remove()
 
-    def output(self, x: Any) -> list[Tensor]:
-        """Returns the floating point tensors of the model's output, with nobody watching."""
+    def output(self, x: Any) -> Any:
+        """Returns the model's output, with nobody watching."""
         with torch.no_grad():
-            return tensors(self.model(each_tensor(x, Tensor.clone)))  # it may write into it
+            return self.model(each_tensor(x, Tensor.clone))  # it may write into it
 
 
 def with_tensors(data: Any, new: list[Tensor]) -> Any:
