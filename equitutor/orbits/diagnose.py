@@ -100,6 +100,8 @@ def diagnose(
     """
     check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
     model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule):  # nothing can watch it from inside
+        model = nn.Sequential(model)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
     x = batching.move(x, device_of(model))
     tried = _spread(orbit, elements)
