@@ -6,6 +6,7 @@ divided by the size of the output could be made as small as one likes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,8 +28,7 @@ def variation(y: Tensor) -> float:
     """
     if not y.numel():
         return 0.0
-    y = y.to(working(y.dtype)) if y.is_floating_point() else y.to(torch.float32)
-    return (y.amax(0) - y.amin(0)).max().item()
+    return differences(y.amax(0)[None], y.amin(0)[None]).item()
 
 
 def extremes(batches: Iterable[Tensor]) -> Tensor:
@@ -77,6 +77,8 @@ def silence(y: Tensor, *also: Tensor | torch.dtype) -> str:
     ('', True)
     """
     varies, noise = variation(y), rounded(y, *also)
+    if not math.isfinite(varies):
+        return "it varies by more than a number can hold"
     if varies <= noise:
         return "constant output: it is the same for every input"
     if noise > max(_DROWNED, 4 * tolerance(coarsest(y, *also))) * varies:
@@ -91,7 +93,8 @@ def with_another(x: Any) -> Any:
     """Returns the batch with a made-up sample behind it: the first one, its numbers changed a bit.
 
     Where there is one sample, or all lie on one orbit, an output that depends on nothing looks like
-    one that is invariant. This tells them apart.
+    one that is invariant. This tells them apart. Whole numbers change where there are no others:
+    they are drawn from those of the sample, so that each stays one that the model knows.
 
     >>> with_another(torch.rand(1, 3)).shape
     torch.Size([2, 3])
@@ -104,10 +107,21 @@ def with_another(x: Any) -> Any:
         step = torch.randn(t.shape, generator=draw).to(exact)
         return (exact + _SHIFT * (spread or 1.0) * step).to(t.dtype)
 
-    return batching.join([x, batching.each_tensor(batching.take(x, 0, 1), changed)])
+    def drawn(t: Tensor) -> Tensor:
+        at = torch.randint(max(1, t.numel()), t.shape, generator=draw).to(t.device)
+        return t.flatten()[at] if t.numel() else t
+
+    one = batching.take(x, 0, 1)
+    if not batching.tensors(one):
+        return batching.join([x, batching.each_tensor(one, drawn, lambda t: t.ndim > 0)])
+    return batching.join([x, batching.each_tensor(one, changed)])
 
 
 def differences(a: Tensor, b: Tensor) -> Tensor:
     """Returns the largest |a - b| of each sample, (N,), in the widest precision there is."""
     exact = widest(a.device)
-    return (a.to(exact) - b.to(exact)).abs().reshape(len(a), -1).amax(1)
+    if a.is_floating_point() or b.is_floating_point():
+        off = a.to(exact) - b.to(exact)
+    else:  # float64 would round large ones, and small types would wrap
+        off = a.to(torch.int64) - b.to(torch.int64)
+    return off.abs().reshape(len(a), -1).amax(1).to(exact)
