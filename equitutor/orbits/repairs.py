@@ -38,9 +38,10 @@ class Suspect:
         cause: what it does, in words.
         remedy: what usually helps, in one line; "" where nothing is known.
         error: its own error on its own inputs, relative to how much its output varies.
-        gain: the share of the model's error that goes away when this layer alone is repaired, by
-            the wrappers of this module in a copy; negative where it grows. None: not measured,
-            there is no such repair, or behind it the output says nothing any more.
+        gain: the share of the model's error that goes away when this layer alone is repaired, in a
+            copy: for images by the wrappers of this module, else by `patching.Turned`; negative
+            where it grows. None: not measured, there is no such repair, or behind it the output
+            says nothing any more.
     """
 
     layer: str
