@@ -69,6 +69,7 @@ class Turned(nn.Module):
     Args:
         layer: f. back: the rules that move its input tensors back. there: those of its output.
 
+    >>> import torch
     >>> turned = Turned(nn.Linear(2, 2), [Candidate("flip", lambda a, b, g: b - a.flip(-1))],
     ...                 [Candidate("flip", lambda a, b, g: b - a.flip(-1))])
     >>> x = torch.rand(1, 2)

@@ -30,9 +30,8 @@ class Scale:
         size = y.abs().max().item() if y.numel() else 0.0
         varies, self.noise = variation(y), rounded(y)
         self.constant = varies <= self.noise
-        self.unit, self.units = size if self.constant else varies, None
-        if y.dtype == torch.float64 and not self.constant and math.isfinite(varies):
-            self.units = (y.amax(0) - y.amin(0)).clamp(min=_ENTRY * varies)
+        self.unit = size if self.constant else varies
+        self.y = None if self.constant or y.dtype != torch.float64 else y
 
     def share(self, left: Tensor | None) -> float:
         """Returns the largest entry of an error in this scale; what rounding explains is zero.
@@ -46,10 +45,11 @@ class Scale:
             return math.inf
         if worst <= self.noise:
             return 0.0
-        if self.units is not None and left.shape[1:] == self.units.shape:
-            off = left.abs()
-            return (off / self.units).masked_fill(off <= self.noise, 0.0).max().item()
-        return worst / (self.unit or 1.0)
+        if self.y is None or left.shape[1:] != self.y.shape[1:]:
+            return worst / (self.unit or 1.0)
+        each = left.abs().amax(0)  # the units are made anew: kept, they would be half of all memory
+        units = (self.y.amax(0) - self.y.amin(0)).clamp_(min=_ENTRY * self.unit)
+        return (each / units).masked_fill_(each <= self.noise, 0.0).max().item()
 
 
 def off(still: Any, moved: Any, act: Callable[[Any], Any]) -> float:
