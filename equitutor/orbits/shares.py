@@ -13,14 +13,15 @@ from torch import Tensor
 from equitutor.orbits import batching
 from equitutor.orbits.scale import rounded, variation
 
+_SOUND = 1e-6  # a share that may be rounding, for float64
 _ENTRY = 1e-4  # of the variation of a tensor: what one entry is taken to vary by at least
 
 
 class Scale:
     """What errors of `y` (N, ...) are compared with: its variation, or its size if it has none.
 
-    In float64 each entry has a variation of its own, down to a small part of the largest, so that
-    an entry in another unit does not hide what happens to those beside it.
+    In float64, where a tensor as a whole is in order, each entry has to be so by its own variation,
+    down to a small part of the largest: one in a large unit hides none beside it.
 
     >>> Scale(torch.tensor([[1e6 + 1.0], [1e6 + 3.0]]).double()).share(torch.tensor([0.5]).double())
     0.25
@@ -45,11 +46,13 @@ class Scale:
             return math.inf
         if worst <= self.noise:
             return 0.0
-        if self.y is None or left.shape[1:] != self.y.shape[1:]:
-            return worst / (self.unit or 1.0)
+        whole = worst / (self.unit or 1.0)
+        if self.y is None or left.shape[1:] != self.y.shape[1:] or whole > _SOUND:
+            return whole
         each = left.abs().amax(0)  # the units are made anew: kept, they would be half of all memory
         units = (self.y.amax(0) - self.y.amin(0)).clamp_(min=_ENTRY * self.unit)
-        return (each / units).masked_fill_(each <= self.noise, 0.0).max().item()
+        alone = (each / units).masked_fill_(each <= self.noise, 0.0).max().item()
+        return alone if alone > _SOUND else whole
 
 
 def off(still: Any, moved: Any, act: Callable[[Any], Any]) -> float:
