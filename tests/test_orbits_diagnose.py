@@ -297,6 +297,22 @@ def test_names_the_planted_layer(name):
         assert {r.verdict for r in found.layers[: found.at]} <= {"fits", "constant"}
 
 
+EIGHT = ("zero padding", "stride", "max-pool", "absolute positions", "windows", "per-pixel norm",
+         "coordinates", "resize")  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+@pytest.mark.parametrize("name", EIGHT)
+def test_names_the_planted_layer_in_half_precision(name, how):
+    make, orbit, layer = FAULTS[name]
+    torch.manual_seed(1)
+    dtype = torch.bfloat16 if how == "bfloat16" else torch.float32
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        found = diagnose(make().eval().to(dtype), images().to(dtype), orbit(), elements=6)
+        assert (found.verdict, found.layer) == ("lost", layer), str(found)
+        assert diagnose(cnn().to(dtype), images().to(dtype), orbit(), elements=6)
+
+
 def test_reports_which_action_was_found():
     torch.manual_seed(0)
     name_of = lambda found: {r.name: r.action for r in found.layers if r.side == "out"}
