@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -217,6 +218,28 @@ def test_everything_runs_on_a_device_without_float64(no_float64):
                     torch.ones(1, 1, 5), orbits.box_windows(16, 8, 2), orbits.box_score("iou", 8),
                     keep_outputs=True, missing="count")  # fmt: skip
     orbits.box_consensus(walk)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_default_dtype_changes_no_score(dtype):
+    x, y, orbit, net = noise(4, 1, 8, 8), torch.arange(4) % 3, shifts(8, 8), small("zeros")
+    wanted = evaluate(net, x, y, orbit, "confidence", keep_outputs=True)
+    error = equivariance_error(net, x, orbit)
+    torch.set_default_dtype(dtype)
+    try:
+        result = evaluate(net, x, y, orbit, "confidence", keep_outputs=True)
+        assert torch.equal(result.scores, wanted.scores)
+        assert_close(orbits.consensus(result), orbits.consensus(wanted))
+        assert torch.equal(equivariance_error(net, x, orbit), error)
+        assert diagnose(net, x, orbit).layer == "0"
+        for made, again in zip(some_orbits(), (so2(5), so3_disk(), so3_haar(3)), strict=True):
+            assert torch.equal(made.params, again.params)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def some_orbits():
+    return so2(5), so3_disk(), so3_haar(3)
 
 
 def noise_here(*shape):
@@ -540,6 +563,120 @@ def test_model_and_data_are_moved_and_the_model_is_put_back(way):
     assert net.training and net.drop.training
 
 
+class Remembers(nn.Module):
+    """Keeps what it saw in attributes of all kinds, as a recurrent or a logging layer does."""
+
+    def __init__(self):
+        super().__init__()
+        self.state, self.calls, self.seen, self.named = None, 0, [], {"first": 1}
+
+    def forward(self, x):
+        self.calls += 1
+        self.state, self.newly = x.mean(), x
+        self.seen.append(x)
+        self.named["last"] = x
+        return x.flatten(1)
+
+
+def test_what_a_forward_keeps_is_forgotten():
+    model = Remembers()
+    lists = model.seen, model.named
+    evaluate(lambda x: model(x), noise(3, 1, 2, 2), torch.zeros(3).long(), shifts(2, 2))
+    assert (model.state, model.calls, model.seen, model.named) == (None, 0, [], {"first": 1})
+    assert lists[0] is model.seen and lists[1] is model.named and not hasattr(model, "newly")
+    model(noise(3, 1, 2, 2))
+    assert model.calls == 1 and len(model.seen) == 1 and hasattr(model, "newly")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit", "ignore::torch.jit.TracerWarning")
+def test_a_frozen_module_has_no_mode_and_is_measured():
+    net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 3)).eval()
+    x, y, orbit = noise(4, 1, 6, 6), torch.zeros(4).long(), shifts(6, 6)
+    frozen = torch.jit.freeze(torch.jit.script(net))
+    run = lambda model: evaluate(model, x, y, orbit, "confidence").scores
+    assert_close(run(frozen), run(net))
+    assert diagnose(frozen, x, orbit).verdict == "lost"
+
+
+class WritesIntoIt(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x):
+        return x.sub_(self.by).clamp(min=0).mean((2, 3)) if self.by else x
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7, 100])
+def test_a_model_may_write_into_what_it_is_given_and_an_action_may_not(batch):
+    x, y = noise(4, 1, 4, 6), torch.zeros(4).long()
+    before, idle = x.clone(), lambda x, i: x.flip(-1) if i else x
+    orbit = orbits.Orbit("mirror", torch.arange(2.0)[:, None], idle, inv_x=idle)
+    net = WritesIntoIt(0.4)
+    scores = evaluate(net, x, y, orbit, lambda out, y: out[:, 0], batch=batch).scores
+    assert_close(scores, (before - 0.4).clamp(min=0).mean((1, 2, 3)).expand(2, 4))
+    assert_equivariant(net, x, orbit, batch=batch)
+    assert torch.equal(x, before)
+    bad = orbits.Orbit("sign", torch.arange(3.0)[:, None], lambda x, i: x.mul_(-1) if i else x)
+    for measure in (
+        lambda: evaluate(nn.Flatten(), x, y, bad, batch=batch),
+        lambda: equivariance_error(nn.Flatten(), x, bad, batch=batch),
+    ):
+        with pytest.raises(ValueError, match="act_x must return new data"):
+            measure()
+
+
+def test_a_norm_over_the_batch_is_warned_of():
+    net = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten())
+    x, y = noise(4, 1, 6, 6), torch.zeros(4).long()
+    with pytest.warns(UserWarning, match="depends on the others in the batch"):
+        evaluate(net, x, y, shifts(6, 6))
+    evaluate(nn.Sequential(nn.InstanceNorm2d(1), nn.BatchNorm2d(1), nn.Flatten()), x, y,
+             shifts(6, 6))  # fmt: skip
+
+
+def test_images_with_their_channels_last_are_refused():
+    for channels in (1, 3, 4):
+        with pytest.raises(ValueError, match="channels last"):
+            so2(4).act_x(noise(2, 28, 28, channels), 1)
+    assert so2(4).act_x(noise(2, 28, 28, 28), 1).shape == (2, 28, 28, 28)
+
+
+class Foreign:
+    """An array of another library, as one of JAX: no tensor, and not NumPy's."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+        self.shape = self.values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values if dtype is None else self.values.astype(dtype)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, key):
+        return Foreign(self.values[key])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Foreign])
+def test_models_and_data_of_other_libraries_are_measured(kind):
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    assert_equivariant(lambda z: kind(z.numpy().mean((2, 3))), x, orbit)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(lambda z: kind(z.numpy()[:, 0, 0, :3]), x, orbit)
+    columns = orbits.Orbit("columns", torch.arange(8.0)[:, None],
+                           lambda z, i: kind(np.roll(np.asarray(z), i, -1)))  # fmt: skip
+    model = lambda z: kind(np.asarray(z)[:, 0, 0, :3])
+    metric = lambda out, y: np.asarray(out)[:, 0] + 0 * np.asarray(y)
+    for batch in (1, 5, 99):
+        result = evaluate(model, kind(x.numpy()), kind(np.zeros(4)), columns, metric, batch=batch,
+                          keep_outputs=True)  # fmt: skip
+        wanted = x[0, 0, 0].sort().values.double()
+        assert_close(result.scores[:, 0].sort().values, wanted)
+        assert orbits.consensus(result).shape == (4, 3)
+
+
 class Pair(NamedTuple):
     image: torch.Tensor
     mark: torch.Tensor
@@ -617,14 +754,18 @@ def test_containers_keep_their_type(name):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.take = nn.Identity()
+            self.take, self.seen = nn.Identity(), 0.0
 
         def forward(self, x):
             kinds.add(type(self.take(x)))
-            return make(open_up(x).mean((1, 2, 3)), open_up(x))
+            mean = open_up(x).mean((1, 2, 3))
+            return make(mean, mean + self.seen * open_up(x)[:, 0, 0, 0])
 
-    assert diagnose(Net(), x, steady)
+    net = Net()
+    assert diagnose(net, x, steady)
     assert kinds == {type(x)}
+    net.seen = 1.0  # each tensor of an output counts
+    assert diagnose(net, x, steady).verdict == "lost"
 
 
 # C · a verdict that can be bought --------------------------------------------------------------
@@ -864,6 +1005,114 @@ def test_a_rule_that_would_divide_by_zero_is_refused_at_the_door(normalize):
         tuning = soft.SoftTuning(net, [1.0, 0.0], steps=10, normalize="init")
         with pytest.raises(ValueError, match=r"normalize .* O\(3\)"):
             tuning(0, lr=0.1)
+
+
+def test_a_column_in_a_large_unit_does_not_buy_a_pass_for_its_neighbors():
+    """Energies beside forces: what float32 leaves open, float64 decides."""
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    beside = lambda small, unit: lambda z: torch.cat([small(z), unit * z.mean((2, 3))], 1)
+
+    class Net(nn.Module):
+        def __init__(self, f):
+            super().__init__()
+            self.f, self.take = f, nn.Identity()
+
+        def forward(self, z):
+            return self.f(self.take(z))
+
+    for unit in (1e3, 1e6, 1e8):
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(beside(corner, unit), x, orbit)
+        assert not diagnose(Net(beside(corner, unit)), x, orbit)
+        fine = beside(lambda z: z.square().mean((2, 3)), unit)
+        assert_equivariant(fine, x, orbit)
+        assert diagnose(Net(fine), x, orbit)
+    spectrum = lambda z: (
+        torch.fft.rfft2(z).abs().flatten(1)
+    )  # entries of many sizes, one sound rule
+    smooth = nn.functional.interpolate(noise(3, 1, 4, 4), (16, 16), mode="bicubic")
+    assert_equivariant(spectrum, smooth, shifts(16, 16))
+
+
+def test_every_tensor_of_an_output_counts():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    mean = lambda z: z.mean((2, 3))
+
+    class Two(nn.Module):
+        def __init__(self, *parts):
+            super().__init__()
+            self.take, self.parts = nn.Identity(), parts
+
+        def forward(self, z):
+            z = self.take(z)
+            return [part(z) for part in self.parts]
+
+    for parts in ((mean, corner), (corner, mean)):
+        assert diagnose(Two(*parts), x, orbit).verdict == "lost"
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(Two(*parts), x, orbit)
+    assert diagnose(Two(mean, mean), x, orbit)
+    assert_equivariant(Two(mean, mean), x, orbit)
+    found = diagnose(Two(mean, lambda z: z.new_zeros(len(z), 2)), x, orbit)
+    assert found.verdict == "says nothing" and "tensor 1 of the 2" in found.where
+    moved = lambda z: z.roll(0, 3)
+    both = shifts(8, 8, output="image")
+    assert diagnose(Two(moved, torch.square), x, both)  # an action of tensors holds for each
+    assert not diagnose(Two(moved, lambda z: z.flip(3)), x, both)
+
+
+def test_inputs_that_no_element_changes_show_nothing():
+    flat = torch.ones(3, 1, 8, 8) * torch.arange(1, 4).view(3, 1, 1, 1)
+    for x, orbit in ((flat, shifts(8, 8)), (noise(3, 1, 8, 8), shifts(8, 8, step=8))):
+        with pytest.raises(AssertionError, match="no element of the orbit changes x"):
+            assert_equivariant(corner, x, orbit)
+
+
+def test_outputs_of_any_size_and_kind_are_compared():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    for f in (
+        lambda z: (corner(z) * 2 - 1) * 3.4e38,  # their difference is no number of float32
+        lambda z: corner(z) * 1e-40,
+        lambda z: (corner(z) * 10).long() + 2**60,  # and no number of float64 tells these apart
+        lambda z: (corner(z) * 255).to(torch.uint8),  # 1 - 255 would be 2
+        lambda z: corner(z) > 0.5,
+    ):
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(f, x, orbit)
+        assert equivariance_error(f, x, orbit, relative=True).max() > 0.5
+    assert_equivariant(lambda z: (z > 0.5).sum((1, 2, 3)) + 2**60, x, orbit)
+    tokens = torch.randint(9, (1, 12), generator=torch.Generator().manual_seed(0))
+    around = orbits.Orbit("around", torch.arange(12.0)[:, None], lambda t, i: t.roll(i, 1))
+    assert_equivariant(lambda t: nn.functional.one_hot(t, 9).sum(1), tokens, around)
+    with pytest.raises(AssertionError, match="nothing is shown"):  # one sample, one answer
+        assert_equivariant(lambda t: 0 * t.sum(1), tokens, around)
+    with pytest.raises(ValueError, match="16 bits or more"):
+        assert_equivariant(lambda z: corner(z).to(torch.float8_e4m3fn), x, orbit)
+
+
+def test_scores_keep_what_they_are_and_no_offset_hides_their_spread():
+    x, y, orbit = noise(4, 1, 1, 8), torch.zeros(4), shifts(1, 8)
+    run = partial(evaluate, lambda z: z[:, 0, 0, 0], x, y, orbit)
+    plain = run(lambda out, y: out)
+    for metric in (
+        lambda out, y: out.double() + 1e9,
+        lambda out, y: (out.double() + 1e9).tolist(),
+        lambda out, y: (out.double() + 1e9).numpy(),
+    ):
+        assert_close(run(metric).spread(), plain.spread(), atol=1e-5, rtol=0)
+    assert run(lambda out, y: out.half()).scores.dtype == torch.float32
+    with pytest.raises(ValueError, match="infinity"):
+        run(lambda out, y: torch.where(out > 0.5, math.inf, out))
+    with pytest.raises(ValueError, match="real numbers"):
+        run(lambda out, y: torch.complex(out, out))
+    one, two = (torch.tensor([[v]], dtype=torch.uint8) for v in (200, 100))
+    assert metrics.squared_error(one, two).item() == 1e4
+    probabilities = torch.rand(5, 3).softmax(1)
+    for dtype in FLOATS:
+        with pytest.raises(ValueError, match="probabilities already"):
+            metrics.confidence(probabilities.to(dtype), torch.zeros(5).long())
+    with pytest.raises(ValueError, match="one tensor, got a tuple"):
+        metrics.correct((probabilities, 1), torch.zeros(5).long())
 
 
 # Behind the first loss ------------------------------------------------------------------------

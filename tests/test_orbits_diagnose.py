@@ -297,6 +297,22 @@ def test_names_the_planted_layer(name):
         assert {r.verdict for r in found.layers[: found.at]} <= {"fits", "constant"}
 
 
+EIGHT = ("zero padding", "stride", "max-pool", "absolute positions", "windows", "per-pixel norm",
+         "coordinates", "resize")  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+@pytest.mark.parametrize("name", EIGHT)
+def test_names_the_planted_layer_in_half_precision(name, how):
+    make, orbit, layer = FAULTS[name]
+    torch.manual_seed(1)
+    dtype = torch.bfloat16 if how == "bfloat16" else torch.float32
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        found = diagnose(make().eval().to(dtype), images().to(dtype), orbit(), elements=6)
+        assert (found.verdict, found.layer) == ("lost", layer), str(found)
+        assert diagnose(cnn().to(dtype), images().to(dtype), orbit(), elements=6)
+
+
 def test_reports_which_action_was_found():
     torch.manual_seed(0)
     name_of = lambda found: {r.name: r.action for r in found.layers if r.side == "out"}
@@ -377,6 +393,131 @@ def test_an_action_given_for_a_layer_holds_for_what_it_hands_on():
     assert diagnose(model, images(), columns)
 
 
+# Behind the first loss, where points turn ------------------------------------------------------
+
+
+class Moving(nn.Module):
+    """A layer of a graph network after EGNN: features from distances, positions along edges."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.message = nn.Sequential(nn.Linear(5, 8), nn.SiLU(), nn.Linear(8, 4))
+        self.along = nn.Linear(4, 1)
+        self.turn = nn.Linear(3, 3, bias=False) if fault else nn.Identity()
+
+    def forward(self, h, at):
+        to = at[:, :, None] - at[:, None]  # (B, N, N, 3)
+        wide = h[:, None].expand(-1, at.shape[1], -1, -1)
+        message = self.message(torch.cat([wide, to.square().sum(-1, keepdim=True)], -1)).tanh()
+        return h + message.sum(2), self.turn(at + (to * self.along(message)).mean(2))
+
+
+class Graph(nn.Module):
+    def __init__(self, faults, output="points"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(Moving(k in faults) for k in range(3))
+        self.output = output
+
+    def forward(self, at):
+        h = torch.ones(*at.shape[:2], 4, dtype=at.dtype)
+        for layer in self.layers:
+            h, at = layer(h, at)
+        return at if self.output == "points" else h.sum(1)
+
+
+class Coordinates3(nn.Module):
+    """A point network of distances; `absolute` adds what one layer makes of coordinates."""
+
+    def __init__(self, absolute=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.near = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 6))
+        self.absolute = nn.Linear(3, 6) if absolute else None
+        self.head = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4))
+
+    def forward(self, p):
+        h = self.near((p[:, :, None] - p[:, None]).norm(dim=-1, keepdim=True)).mean(2)
+        h = h if self.absolute is None else h + self.absolute(p)
+        return self.head(h.relu().amax(1))
+
+
+def irreps_net(*acts):
+    net = PointNet()
+    net.mix, net.relu = nn.Sequential(acts[0], net.mix), acts[1]
+    return net
+
+
+WIDE = 8 + 4 * 3 + 4 * 5
+BEHIND = {
+    "no fault": (lambda: Graph(()), "points", {}),
+    "one": (lambda: Graph((1,)), "points", {"layers.1.turn": "mixes"}),
+    "two": (lambda: Graph((0, 2)), "points", {"layers.0.turn": "mixes", "layers.2.turn": "mixes"}),
+    "three, invariant": (
+        lambda: Graph((0, 1, 2), "kinds"), "invariant",
+        {"layers.0.turn": "mixes", "layers.1.turn": "mixes"}),  # nobody looks at the last one
+    "absolute coordinates": (Coordinates3, "invariant", {"absolute": "mixes"}),
+    "relative coordinates": (lambda: Coordinates3(False), "invariant", {}),
+    "irreps": (
+        lambda: irreps_net(nn.Tanh(), nn.LayerNorm(WIDE)), "invariant",
+        {"mix.0": "acts on each component", "relu": "normalizes each component"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_faults_behind_the_first_one_are_found_where_points_turn(name):
+    make, output, faults = BEHIND[name]
+    net, orbit = make().eval(), so3_haar(6, output=output)
+    layers = [*net.modules()]
+    found = diagnose(net, points(), orbit, repairs=True)
+    assert bool(found) == (not faults)
+    assert {s.layer for s in found.suspects} == set(faults)
+    for suspect in found.suspects:
+        assert suspect.cause.startswith(faults[suspect.layer]) and suspect.remedy
+        assert suspect.error > 1e-3
+    gains = [s.gain for s in found.suspects]
+    assert gains == sorted(gains, reverse=True) and all(gain <= 1 for gain in gains)
+    assert all(a is b for a, b in zip(layers, net.modules(), strict=True))
+    if len(faults) == 1:
+        assert gains == [pytest.approx(1.0)]
+    if len(faults) > 1:  # where the others are mended, the repair of the last one is all of it
+        first, *others = faults
+        for other in others:
+            parent, key = net.get_submodule(other.rpartition(".")[0]), other.rpartition(".")[2]
+            setattr(parent, key, nn.Identity())
+        found = diagnose(net, points(), orbit, repairs=True)
+        assert [(s.layer, s.gain) for s in found.suspects] == [(first, pytest.approx(1.0))]
+
+
+class Absolute(nn.Module):
+    """Positions that are moved along edges; a fault measures them from the origin."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.scale, self.pull = nn.Linear(1, 1), nn.Identity()
+        self.bound = nn.Tanh() if fault else nn.Identity()
+
+    def forward(self, at):
+        to = at[:, :, None] - at[:, None]
+        at = at + self.scale(to.norm(dim=-1, keepdim=True)).tanh().mul(to).mean(2)
+        return self.pull(self.bound(at))
+
+
+def test_faults_are_found_where_points_are_shifted_or_change_places():
+    steps = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    shift = lambda p, i: p + steps[i].to(p)
+    shifted = orbits.Orbit("shifts", steps, shift, shift, lambda p, i: p - steps[i].to(p),
+                           identity=None, inv_x=lambda p, i: p - steps[i].to(p))  # fmt: skip
+    swap = lambda p, i: p.roll(i, 1)
+    back = lambda p, i: p.roll(-i, 1)
+    swapped = orbits.Orbit("places", torch.arange(4.0)[:, None], swap, swap, back, inv_x=back)
+    for orbit in (shifted, swapped):
+        assert diagnose(Absolute(False), points(), orbit)
+    found = diagnose(Absolute(True), points(), shifted, repairs=True)
+    assert [(s.layer, s.gain) for s in found.suspects] == [("bound", pytest.approx(1.0))]
+    assert diagnose(Absolute(True), points(), swapped)  # each point by itself: in order
+
+
 # No trace is left --------------------------------------------------------------------------
 
 
@@ -442,7 +583,7 @@ class Both(nn.Module):
 
     def forward(self, pair):
         y = self.one(pair[0]).relu() * self.two(pair[1])
-        return y.mean((2, 3)), y
+        return y.mean((2, 3)), y.amax((2, 3))
 
 
 def test_inputs_and_outputs_may_be_tuples():

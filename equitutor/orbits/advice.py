@@ -6,7 +6,15 @@ from torch import nn
 
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOL = (nn.MaxPool2d, nn.AvgPool2d, nn.MaxPool3d, nn.AvgPool3d, nn.LPPool2d, nn.FractionalMaxPool2d)
-DROP = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+ACTIVATIONS = tuple(
+    kind
+    for kind in vars(nn.modules.activation).values()
+    if isinstance(kind, type) and issubclass(kind, nn.Module)
+    if kind not in (nn.Module, nn.MultiheadAttention)
+)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
 def _pair(value) -> tuple:
@@ -28,8 +36,9 @@ def advice(event, moves, random: bool) -> str:
     """
     module = event.module
     if random:
-        dropout = isinstance(module, DROP) and module.training
-        return "call model.eval() before you test" if dropout else "seed it, or take the noise out"
+        if module.training:  # dropout, a norm that counts, or something of one's own
+            return "call model.eval() before you test; what differs then needs a seed"
+        return "seed it, take the noise out, or forget what was kept from the call before"
     if not event.leaves:
         return "look at what is added, concatenated or cut by place there: positions, coordinates"
     turning = moves.kind == "image" and any(moves.turns)
@@ -47,12 +56,34 @@ def advice(event, moves, random: bool) -> str:
         return "its weight has an entry for each pixel: normalize channels, or drop the weight"
     if isinstance(module, nn.Upsample):
         return "resampling sees the border and the grid: whole factors with 'nearest', or a filter"
-    if moves.kind == "points" and hasattr(module, "inplace"):
+    if moves.kind == "points" and isinstance(module, ACTIVATIONS):
         return "act on scalars and lengths only; turn vectors by a gate or a norm"
-    if moves.kind == "points" and isinstance(module, nn.Linear):
+    if moves.kind == "points" and isinstance(module, NORMS):
+        return "normalize scalars, and vectors by their lengths alone"
+    if moves.kind == "points" and isinstance(module, (nn.Linear, *CONV)):
         return (
-            "one weight for each irrep: components of a vector must not be mixed (e3nn.o3.Linear)"
+            "one weight for each irrep, so that components of a vector are not mixed (as "
+            "e3nn.o3.Linear), or hand it lengths, distances and dot products only"
         )
     if isinstance(module, nn.Linear):
         return "it has a weight for each place: pool over the orbit first"
     return ""
+
+
+def cause(event) -> str:
+    """Returns what the layer of an `Event` does to features that turn or move, in words.
+
+    >>> from types import SimpleNamespace as N
+    >>> cause(N(module=nn.Tanh(), leaves=True))
+    'acts on each component by itself'
+    """
+    module = event.module
+    if not event.leaves:
+        return "is given what does not move along"
+    if isinstance(module, ACTIVATIONS):
+        return "acts on each component by itself"
+    if isinstance(module, NORMS):
+        return "normalizes each component by itself"
+    if isinstance(module, (nn.Linear, *CONV)):
+        return "mixes components by weights of their own"
+    return "does not move along with its input"

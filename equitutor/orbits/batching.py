@@ -116,8 +116,12 @@ def tensors(data: Any) -> list[Tensor]:
     return [t for t in all_tensors(data) if t.is_floating_point() and t.ndim and t.numel()]
 
 
-def each_tensor(data: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Returns the data with each floating point tensor changed.
+def each_tensor(
+    data: Any,
+    change: Callable[[Tensor], Tensor],
+    which: Callable[[Tensor], bool] = Tensor.is_floating_point,
+) -> Any:
+    """Returns the data with each floating point tensor changed, or each of those that are meant.
 
     >>> each_tensor((torch.zeros(1), [3, torch.zeros(1)]), torch.exp)
     (tensor([1.]), [3, tensor([1.])])
@@ -125,10 +129,39 @@ def each_tensor(data: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
     def changed(part):
         if isinstance(part, list):
-            return [each_tensor(sample, change) for sample in part]
-        return change(part) if isinstance(part, Tensor) and part.is_floating_point() else part
+            return [each_tensor(sample, change, which) for sample in part]
+        return change(part) if isinstance(part, Tensor) and which(part) else part
 
     return _map(changed, data)
+
+
+def apart(data: Any, other: Any) -> Any:
+    """Returns the data with a copy of each tensor that shares its memory with one of `other`.
+
+    >>> x = torch.zeros(2)
+    >>> apart((x[:1], torch.ones(1)), x)[0].data_ptr() == x.data_ptr()
+    False
+    """
+    memory = {t.untyped_storage().data_ptr() for t in all_tensors(other)}
+    return each_tensor(data, Tensor.clone, lambda t: t.untyped_storage().data_ptr() in memory)
+
+
+def as_tensors(data: Any) -> Any:
+    """Returns the data with a tensor for each array, of NumPy or of a library such as JAX.
+
+    >>> as_tensors({"a": np.ones(1), "b": "name"})
+    {'a': tensor([1.], dtype=torch.float64), 'b': 'name'}
+    """
+
+    def made(part):
+        if isinstance(part, list):
+            return [as_tensors(sample) for sample in part]
+        if isinstance(part, Tensor | np.generic) or not hasattr(part, "__array__"):
+            return part
+        array = np.asarray(part)
+        return torch.tensor(array) if array.dtype.kind in "biufc" else part
+
+    return _map(made, data)
 
 
 def cast(data: Any, dtype: torch.dtype | None) -> Any:
@@ -208,7 +241,9 @@ def _merge(batches: list, of_tensors: Callable, of_arrays: Callable, of_lists: C
         return first
     if isinstance(first, Tensor):
         return of_tensors(batches)
-    return of_arrays(batches) if isinstance(first, np.ndarray) else of_lists(batches)
+    if hasattr(first, "__array__"):  # of NumPy, or of a library such as JAX
+        return of_arrays([np.asarray(batch) for batch in batches])
+    return of_lists(batches)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from equitutor.orbits import batching, scale
 from equitutor.orbits.advice import advice
-from equitutor.orbits.batching import cast, each_tensor
+from equitutor.orbits.batching import cast, each_tensor, tensors
 from equitutor.orbits.blame import blame, recovers
 from equitutor.orbits.found_actions import (
     Candidate,
@@ -24,9 +26,12 @@ from equitutor.orbits.found_actions import (
 )
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Action, Orbit, round_trip
+from equitutor.orbits.patching import Patches
+from equitutor.orbits.patching import suspects as behind
 from equitutor.orbits.preflight import check_arguments, check_inputs
 from equitutor.orbits.repairs import measured, suspects
 from equitutor.orbits.report import Diagnosis, LayerReport
+from equitutor.orbits.shares import Scale, off
 from equitutor.orbits.watching import OWN, Event, Watch
 from equitutor.runtime import coarsest, uncast, widest
 from equitutor.runtime import tolerance as rounding_of
@@ -36,6 +41,7 @@ MOVE = "perturb=0.1, which moves all parameters: one that starts at zero hides w
 ALL_ACTIONS = 3  # elements at which every action is tried
 FAINT, FAINT_NOISE = 1e-10, 0.1  # an error that float64 does not make, and what brings it out
 SMALL = 1e-2  # an error that float32 could blur
+PATCHED = Candidate("moved as it should", lambda a, b, g: torch.zeros(1))
 LAYERS_ASKED = 32  # whether the output sees them at all
 
 
@@ -57,7 +63,8 @@ def diagnose(
     roll by whole cells that the data choose, have channels or tokens permuted, turn as vectors or
     as the e3nn irreps that a module declares. The action with the smallest error is reported. The
     layer named is the first at which none fits while all fitted before, and after which none fits
-    again. The output itself has to move by `orbit.act_y`.
+    again. The output itself has to move by `orbit.act_y`, each tensor of it: wrap a model of which
+    you mean one output alone.
 
     An error is measured against how much a feature varies over the samples. An output that is the
     same for every input, or that does not see what a faulty layer makes, as behind a gate at zero,
@@ -93,6 +100,8 @@ def diagnose(
     """
     check_arguments(model, orbit, actions, tolerance, elements, samples, perturb)
     model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule):  # nothing can watch it from inside
+        model = nn.Sequential(model)
     x = batching.take(x, 0, min(samples, batching.count(x, "x")))
     x = batching.move(x, device_of(model))
     tried = _spread(orbit, elements)
@@ -116,7 +125,7 @@ def diagnose(
         tolerance = max(tolerance, 4 * rounding_of(stored))
     with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
         torch.manual_seed(0)
-        check = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+        check = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
         check.look_on(model, repairs, stored)
@@ -124,7 +133,7 @@ def diagnose(
     if faint is not None and dtype and not perturb:
         # More than rounding, and less than the tolerance: a fault behind a gate that starts small?
         with lent(model, evaluate=False, dtype=dtype, noise=FAINT_NOISE), _uncompiled():
-            again = _Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+            again = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
             again.run()
         if again.output > tolerance:
             check.unseen = faint
@@ -154,12 +163,12 @@ def _spread(orbit: Orbit, count: int) -> list[int]:
     return [g for g in dict.fromkeys(first + draw) if g != orbit.identity][:count]
 
 
-class _Check:
+class Check:
     """The runs along the orbit, and for each tensor the errors of all actions."""
 
     def __init__(self, model, x, orbit, tried, actions, tolerance):
         self.watch, self.x, self.orbit, self.tried = Watch(model), x, orbit, tried
-        self.tolerance = tolerance
+        self.tolerance, self.patches = tolerance, {}
         self.moves = moves(x, orbit, tried)
         self.samples = batching.count(x, "x")
         pool = {
@@ -169,7 +178,8 @@ class _Check:
             for ir in declared_irreps(m, leaves)
             if ir.dim
         }
-        self.guesses = list(candidates(self.moves, orbit, self.samples, list(pool.values())))
+        self.pool = list(pool.values())
+        self.guesses = list(candidates(self.moves, orbit, self.samples, self.pool))
         self.given = {name: Candidate("the action given for it", self._error_of(act))
                       for name, act in actions.items()}  # fmt: skip
         self.stated = Candidate("as the orbit states", self._error_of(orbit.act_y))
@@ -210,21 +220,34 @@ class _Check:
 
         self.watch.stream(self.x, same)
         self.random = still.keys() - repeated
+        self.scales = {(e.key, k): Scale(a) for e in self.still for k, a in enumerate(e.tensors)}
+        self.answer = each_tensor(self.watch.output(self.x), Tensor.clone)
+        if not self.still[-1].tensors:
+            raise ValueError(
+                "model must return a floating point tensor with an entry for each sample, which "
+                "argmax does not, and a mean over the batch neither"
+            )
+        self._walk()
+
+    def again(self, patches: Patches, elements: int) -> Check:
+        """Returns a check of the same model in which some features move as the patches say."""
+        other = copy(self)
+        other.patches, other.tried = patches, self.tried[:elements]
+        other._walk()
+        return other
+
+    def _walk(self) -> None:
+        """Compares all features at each element with those of the input as it is."""
+        still = {e.key: e for e in self.still}
         self.errors = {
             (e.key, k): dict.fromkeys(self.options(e, k), 0.0)
             for e in self.still
             for k in range(len(e.tensors))
         }
-        self.scales = {
-            (e.key, k): scale.Scale(a) for e in self.still for k, a in enumerate(e.tensors)
-        }
         self._link()
-        self.output = 0.0
+        self.shares: list[float] = []
         self.ran_otherwise: set = set()
-        last = self.still[-1]
-        if not last.tensors:
-            raise ValueError("model must return a floating point tensor, which argmax does not")
-        self.range = last.tensors[0]  # over samples, and over elements as far as it moves
+        self.ranges = tensors(self.answer)  # over samples, and elements as far as they move
         for g, element in enumerate(self.tried):
             missing = set(still)
 
@@ -234,21 +257,35 @@ class _Check:
                     missing.discard(event.key)
                     self._compare(before, event, g)
 
-            self.watch.stream(self.orbit.act_x(self.x, element), compare)
+            patches = {key: partial(self._patched, still[key], rules, g)
+                       for key, rules in self.patches.items()}  # fmt: skip
+            there = self.watch.stream(self.orbit.act_x(self.x, element), compare, patches)
+            self.shares.append(self.off(there, element))
+            self.ranges = self._widened(there)
             self.ran_otherwise |= missing
+        self.output = max(self.shares)
         for here, origin in self.linked.items():
             self.errors[here] = self.errors[origin]
+
+    def _patched(self, event: Event, rules: list, g: int, there: list[Tensor]) -> list[Tensor]:
+        each = zip(rules, event.tensors, there, strict=True)
+        return [t if rule is None else rule.moved(a, g).to(t) for rule, a, t in each]
 
     def _compare(self, still: Event, moved: Event, g: int) -> None:
         """Scores one event of the pass at element g; nothing of it is kept but numbers."""
         for k, (a, b) in enumerate(zip(still.tensors, moved.tensors, strict=True)):
             if (still.key, k) not in self.linked:
                 self._score(still, k, a, b, g)
-        if still.key == self.still[-1].key:
-            a, b = still.tensors[0], moved.tensors[0]
-            share = self.scales[still.key, 0].share(self.stated.error(a, b, g))
-            self.output = max(self.output, share)
-            self.range = scale.extremes([self.range, b])
+
+    def off(self, there: Any, element: int) -> float:
+        """Returns how far the output at an element is from what the orbit states, in its scale."""
+        return off(self.answer, there, lambda y: self.orbit.act_y(y, element))
+
+    def _widened(self, there: Any) -> list[Tensor]:
+        found = tensors(there)
+        if [t.shape[1:] for t in found] != [t.shape[1:] for t in self.ranges]:
+            return self.ranges
+        return [scale.extremes(pair) for pair in zip(self.ranges, found, strict=True)]
 
     def _link(self) -> None:
         """Finds the inputs that are an earlier layer's output: they need no second look."""
@@ -271,7 +308,7 @@ class _Check:
         # Twice NaN is the same, and so is twice infinity, whose difference is NaN.
         exact = partial(torch.allclose, rtol=0, atol=0, equal_nan=True)
         return not equal or all(
-            exact(a, b) or scale.Scale(a).share(b - a) <= self.tolerance for a, b in pairs
+            exact(a, b) or Scale(a).share(b - a) <= self.tolerance for a, b in pairs
         )
 
     def _score(self, event: Event, k: int, a: Tensor, b: Tensor, g: int) -> None:
@@ -291,26 +328,21 @@ class _Check:
 
     def listen(self) -> None:
         """Finds what the output does not say: how far the meter sees, and what it is blind to."""
-        outputs, size = self.still[-1].tensors, self.scales[self.still[-1].key, 0]
         self.floor, self.unseen = None, None
         if self.orbit.inv_x is not None:
-            back, shares = round_trip(self.orbit), []
-            for element in self.tried[:ALL_ACTIONS]:
-                there = self.watch.output(back.act_x(self.x, element))[0]
-                fits = there.shape == outputs[0].shape
-                shares.append(size.share(there - outputs[0] if fits else None))
-            self.floor = max(shares)
-        self.silence = scale.silence(self.range)
+            back = round_trip(self.orbit)
+            there = (self.watch.output(back.act_x(self.x, g)) for g in self.tried[:ALL_ACTIONS])
+            self.floor = max(off(self.answer, y, lambda y: y) for y in there)
+        self.silence = silences(self.ranges)
         if self.silence:  # the samples may lie on one orbit: ask about another
-            more = self.watch.output(scale.with_another(self.x))[0]
-            self.silence = scale.silence(scale.extremes([self.range, more]))
+            self.silence = silences(self._widened(self.watch.output(scale.with_another(self.x))))
         if self.output > self.tolerance or self.silence:
             return
         lost = [e for e in self.still if e.leaves and e.name != OWN and not self._fits(e)]
         for event in lost[:LAYERS_ASKED]:
             with _shaken(event.module):
-                shaken = self.watch.output(self.x)
-            if all(map(torch.equal, shaken, outputs)):
+                shaken = tensors(self.watch.output(self.x))
+            if all(map(torch.equal, shaken, tensors(self.answer))):
                 self.unseen = self.still.index(event)
                 return
 
@@ -322,9 +354,14 @@ class _Check:
         return next((k for k in lost if not self._fits(self.still[k])), None)
 
     def look_on(self, model: nn.Module, repairs: bool, own: torch.dtype) -> None:
-        """Finds what else is wrong behind the first loss: layers of images that roll."""
+        """Finds what else is wrong behind the first loss, where images roll or anything else moves.
+
+        Of images that turn only the first loss is known: channels may change their places there.
+        """
         self.suspects = []
         rolls = self.moves.kind == "image" and not any(self.moves.turns)
+        if self.output > self.tolerance and self.moves.kind != "image" and not self.random:
+            self.suspects = behind(self, repairs)
         if self.output > self.tolerance and rolls:
             found = suspects(self.still, self.moves.size, self.moves.rolls, self.tolerance)
             self.suspects = [suspect for suspect, _ in found]
@@ -335,25 +372,56 @@ class _Check:
                     x = cast(self.x, dtype)
                     self.suspects = measured(model, x, self.orbit, self.tried, found)
 
+    def fits(self, event: Event, k: int) -> bool:
+        """Returns whether tensor k of an event moves by some rule, if only because of a patch."""
+        origin = self.linked.get((event.key, k), (event.key, k))
+        patched = origin[0] in self.patches or event.key in self.patches
+        return patched or min(self.errors[event.key, k].values()) <= self.tolerance
+
+    def rule(self, event: Event, k: int) -> Candidate | None:
+        """Returns by which rule tensor k of an event moves, if it does and the rule is known."""
+        key, i = self.linked.get((event.key, k), (event.key, k))
+        if key in self.patches and self.patches[key][i] is not None:
+            return self.patches[key][i]
+        errors = self.errors[event.key, k]
+        return next((c for c, e in errors.items() if e <= self.tolerance and c.forces), None)
+
+    def inverse(self, rule: Candidate | None) -> Candidate | None:
+        """Returns the rule that moves back what a rule moved, or None where it is not known."""
+        if rule is None:
+            return None
+        if rule is self.as_input or rule is self.stated:
+            back = self.orbit.inv_x if rule is self.as_input else self.orbit.inv_y
+            return None if back is None else Candidate(rule.name, self._error_of(back))
+        back = self.moves
+        if back.matrices is not None:
+            back = replace(back, matrices=torch.linalg.pinv(back.matrices))
+        rules = [*candidates(back, self.orbit, self.samples, self.pool)]
+        rules += [declared(ir, back) for ir in self.pool]
+        return next((c for c in rules if c.name == rule.name), None)
+
     def _fits(self, event: Event) -> bool:
-        errors = [self.errors[event.key, k] for k in range(len(event.tensors))]
-        return all(min(e.values()) <= self.tolerance for e in errors)
+        return all(self.fits(event, k) for k in range(len(event.tensors)))
+
+    def lost(self) -> list[int]:
+        """Returns the events, by their place, at which no rule fits and after which none does."""
+        verdicts = {e.key: self._report(e).verdict for e in self.still}
+        return [
+            k
+            for k, e in enumerate(self.still)
+            if verdicts[e.key] == "unknown" and not recovers(self.still, k, verdicts)
+        ]
 
     def conclude(self, settings: str, remedy: str) -> Diagnosis:
         """Returns the report made of all errors."""
         reports = [self._report(e) for e in self.still]
-        verdicts = {e.key: r.verdict for e, r in zip(self.still, reports, strict=True)}
 
         def done(verdict, where, layer=None, hint="", at=None):
             return Diagnosis(verdict, layer, where, hint, self.output, reports, at, settings,
                              self.floor, self.suspects)  # fmt: skip
 
         noisy = [k for k, r in enumerate(reports) if r.verdict == "not deterministic"]
-        lost = [
-            k
-            for k, r in enumerate(reports)
-            if r.verdict == "unknown" and not recovers(self.still, k, verdicts)
-        ]
+        lost = self.lost()
         if noisy:
             name, where = blame(self.still, noisy[0])
             hint = advice(self.still[noisy[0]], self.moves, True)
@@ -384,6 +452,8 @@ class _Check:
             errors = self.errors[event.key, k]
             best = min(errors.values())
             fitting = [c for c, e in errors.items() if e <= self.tolerance]
+            if not fitting and self.fits(event, k):
+                fitting = [PATCHED]
             constant = fitting and len(a) == self.samples and self.scales[event.key, k].constant
             name = fitting[0].name if fitting else NONE_FITS
             words.append("does not depend on the input" if constant else self._describe(name, a))
@@ -406,6 +476,13 @@ class _Check:
             ratio = self.moves.size[0] / side
             return name if ratio == 1 else f"{name}, stride {ratio:g}"
         return name
+
+
+def silences(ranges: list[Tensor]) -> str:
+    """Returns why an output says nothing: of several tensors, the first that does not."""
+    found = [(k, scale.silence(y)) for k, y in enumerate(ranges)]
+    several = f" (tensor {{}} of the {len(ranges)} of the output)" if len(ranges) > 1 else ""
+    return next((words + several.format(k) for k, words in found if words), "")
 
 
 @contextmanager

@@ -54,13 +54,24 @@ def so2(
     angles = [360 * i / n for i in range(n)]
 
     def turning(sign: int, **options) -> Action:
-        return lambda x, i: actions.rotate_images(x, sign * angles[i], resampler, **options)
+        def turn(x: Tensor, i: int) -> Tensor:
+            _channels_first(x)
+            return actions.rotate_images(x, sign * angles[i], resampler, **options)
+
+        return turn
 
     of_x = dict(fill=fill, mask=mask)
     of_y = dict(fill=fill if isinstance(fill, str) else 0.0)  # it has values of its own
     act_y, inv_y = _image_output(output, turning(1, **of_y), turning(-1, **of_y))
     return Orbit(f"SO(2), {n} angles", _column(angles), turning(1, **of_x), act_y, inv_y,
                  kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x))  # fmt: skip
+
+
+def _channels_first(x: Tensor) -> None:
+    shape = tuple(x.shape)
+    if len(shape) == 4 and shape[1] == shape[2] > 4 and shape[3] in (1, 3, 4):
+        raise ValueError(f"x must be images (B, C, H, W), got {shape} with its channels last: "
+                         "use x.permute(0, 3, 1, 2)")  # fmt: skip
 
 
 def _column(numbers: list[float]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -11,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from equitutor.orbits import batching, metrics
-from equitutor.orbits.models import device_of, lent
+from equitutor.orbits.models import device_of, lent, modules_of
 from equitutor.orbits.orbit import Orbit, leave, round_trip
 from equitutor.orbits.result import OrbitResult
+from equitutor.runtime import widest
 
 AT_ONCE = 64  # tasks that wait for an executor that does not say how many workers it has
 
@@ -43,14 +46,16 @@ def evaluate(
     object, and the model and all random states are left as they were.
 
     Args:
-        model: module or any callable from a batch of inputs to a batch of outputs.
+        model: module or any callable from a batch of inputs to a batch of outputs, in whatever
+            dtype it is: give x in the dtype that it wants. Outputs may be arrays of NumPy or JAX.
         x, y: batches of inputs and targets: tensors, arrays, lists, or tuples, dicts and
             dataclasses of these. A container keeps its type.
         orbit: the elements and their actions.
         metric: "correct", "confidence", "squared_error", or a function of (outputs, targets) that
             returns one number for each sample, without reduction.
-        batch: pairs of element and sample in a forward pass, >= 1. It bounds the memory; the
-            scores do not depend on it.
+        batch: pairs of element and sample in a forward pass, >= 1. It bounds the memory. The
+            scores do not depend on it where a model treats each input by itself; one that
+            normalizes over its batch also in eval mode is warned of.
         device: where to compute: data and model are moved, and the model is put back. None takes
             the device that the model is on.
         keep_outputs: keep the raw outputs, which `consensus` needs. They take G x N outputs of
@@ -68,8 +73,8 @@ def evaluate(
 
     Raises:
         ValueError: x and y differ in length, a batch changes its length, the metric does not
-            return (B,) numbers, a score is NaN under missing="error", or the floor is asked for
-            on an orbit without `inv_x`.
+            return (B,) real numbers, a score is infinite, or NaN under missing="error", an action
+            writes into what it is given, or the floor is asked for on an orbit without `inv_x`.
 
     Source: individual and aggregate NERO (Zhao et al. 2023).
 
@@ -95,6 +100,10 @@ def evaluate(
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
     start = time.perf_counter()
+    for m in modules_of(model):
+        if isinstance(m, _BatchNorm) and m.running_mean is None:
+            warnings.warn(f"{type(m).__name__} without running statistics: what it answers to one "
+                          f"input depends on the others in the batch", stacklevel=2)  # fmt: skip
     bar = tqdm(total=len(orbit) * n, desc=orbit.name, unit="pair", delay=2, mininterval=1,
                disable=not progress, leave=False)  # fmt: skip
     where = device_of(model) if device is None else device
@@ -191,14 +200,14 @@ def _walk(
     `rows` elements share a forward pass.
     """
     n = batching.count(x, "x")
-    scores, kept = torch.empty(len(orbit), n), []
+    scores, kept = None, []
     with torch.no_grad():
         inputs, targets = batching.move(x, where), batching.move(y, where)
         for top in range(0, len(orbit), rows):
             elements = range(top, min(len(orbit), top + rows))
             moved = batching.join([_act(orbit, "act_x", inputs, g) for g in elements])
             answers = batching.join([_act(orbit, "act_y", targets, g) for g in elements])
-            outputs = model(moved)
+            outputs = model(batching.apart(moved, inputs))  # it may write into what it is given
             size = len(elements) * n
             if batching.count(outputs, "model(x)") != size:
                 raise ValueError(
@@ -207,6 +216,8 @@ def _walk(
                 )
             last = first + n
             values = _score(score, outputs, answers, size, missing, orbit, elements, first, last)
+            if scores is None:
+                scores = torch.empty(len(orbit), n, dtype=values.dtype, device="cpu")
             scores[elements.start : elements.stop] = values
             for k in range(len(elements) if keep else 0):
                 kept.append(batching.move(batching.take(outputs, k * n, (k + 1) * n), "cpu"))
@@ -257,17 +268,26 @@ def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
 
 
 def _act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
+    where = f"{name} of the orbit {orbit.name!r}, element {g} ({orbit.label(g)})"
+    tracked = [t for t in batching.all_tensors(data) if not t.is_inference()]
+    versions = [t._version for t in tracked]
     try:
-        return getattr(orbit, name)(data, g)
+        moved = getattr(orbit, name)(data, g)
     except Exception as error:
-        error.add_note(f"in {name} of the orbit {orbit.name!r}, element {g} ({orbit.label(g)})")
+        error.add_note(f"in {where}")
         raise
+    if versions != [t._version for t in tracked]:  # the next element would start from there
+        raise ValueError(f"{name} must return new data, but {where} writes into what it is given")
+    return moved
 
 
 def _score(score, outputs, answers, size, missing, orbit, elements, first, last) -> Tensor:
     where = f"elements {elements.start} ... {elements.stop - 1}, samples {first} ... {last - 1}"
     try:
-        values = torch.as_tensor(score(outputs, answers)).detach().float().cpu()
+        values = score(outputs, answers)
+        if isinstance(values, list | tuple):  # Python's numbers are float64
+            values = torch.as_tensor(values, dtype=widest(), device="cpu")
+        values = torch.as_tensor(values).detach().cpu()
     except Exception as error:
         error.add_note(f"in the metric {getattr(score, '__name__', score)!r} at {where}")
         raise
@@ -275,6 +295,14 @@ def _score(score, outputs, answers, size, missing, orbit, elements, first, last)
         raise ValueError(
             f"metric must return one number for each sample, shape ({size},), "
             f"got shape {tuple(values.shape)}"
+        )
+    if values.is_complex():
+        raise ValueError(f"metric must return real numbers, got {values.dtype}")
+    values = values if values.dtype == torch.float64 else values.float()
+    if values.isinf().any():
+        raise ValueError(
+            f"metric returned infinity for {int(values.isinf().sum())} of {size} pairs at {where}: "
+            f"no mean or spread would be left; bound it, or return NaN with missing='count'"
         )
     if missing == "error" and values.isnan().any():
         raise ValueError(

@@ -25,10 +25,19 @@ Error = Callable[[Tensor, Tensor, int], Tensor | None]  # (T(x), T(g x), g) -> d
 
 @dataclass(frozen=True)
 class Candidate:
-    """A guess: its name in words, and what is left over when it is applied."""
+    """A guess: its name in words, and what is left over when it is applied.
+
+    `forces`: it says alone how T(x) moves, without a look at T(g x).
+    """
 
     name: str
     error: Error
+    forces: bool = True
+
+    def moved(self, a: Tensor, g: int) -> Tensor | None:
+        """Returns T(x) as the guess moves it by element g; None where the shape does not fit."""
+        left = self.error(a, torch.zeros_like(a), g)
+        return None if left is None else -left
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def _of_points(found: Moves, orbit: Orbit, irreps: list) -> Iterator[Candidate]:
     if orbit.kind == "finite":
         for axis in (1, 2, 3):
             yield Candidate(f"axis {axis} is permuted, as a group permutes its elements",
-                            permuted(axis))  # fmt: skip
+                            permuted(axis), forces=False)  # fmt: skip
 
 
 def declared(irreps, found: Moves) -> Candidate:

@@ -13,7 +13,8 @@ Metric = Callable[..., Tensor]
 def correct(logits: Tensor, y: Tensor) -> Tensor:
     """Returns 1.0 where the largest logit is that of the class `y`, else 0.0, (B,).
 
-    NaN where a logit is NaN: argmax would take it for the largest.
+    Of several largest ones the first counts, as in `torch.argmax`. NaN where a logit is NaN: argmax
+    would take it for the largest.
 
     >>> correct(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
     tensor([1., 0.])
@@ -25,11 +26,19 @@ def correct(logits: Tensor, y: Tensor) -> Tensor:
 def confidence(logits: Tensor, y: Tensor) -> Tensor:
     """Returns the softmax probability of the class `y`, (B,).
 
+    Raises ValueError for what has gone through a softmax already: a second one would flatten it.
+
     >>> confidence(torch.zeros(1, 4), torch.tensor([2]))
     tensor([0.2500])
     """
     logits, y = _classes(logits, y)
+    rough = 2e-2 if logits.dtype.itemsize < 4 else 1e-5
     logits = logits.to(working(logits.dtype))
+    if (logits >= 0).all() and ((logits.sum(-1) - 1).abs() <= rough).all() and len(logits.T) > 1:
+        raise ValueError(
+            "logits must not be probabilities already, but all are >= 0 and each row sums to one: "
+            "return logits, or score with lambda p, y: p.gather(1, y[:, None])[:, 0]"
+        )
     return logits.softmax(-1).gather(-1, y[:, None])[:, 0]
 
 
@@ -44,12 +53,20 @@ def squared_error(output: Tensor, y: Tensor) -> Tensor:
         raise ValueError(
             f"output and y must have equal shapes, got {tuple(output.shape)} and {tuple(y.shape)}"
         )
-    if output.is_floating_point():  # in half precision the squares would overflow
-        output, y = output.to(working(output.dtype)), y.to(working(y.dtype))
+    if output.is_complex() or y.is_complex():
+        raise ValueError(f"output and y must be real, got {output.dtype} and {y.dtype}")
+    # In half precision the squares would overflow, and small whole numbers would wrap.
+    output, y = output.to(working(output.dtype)), y.to(working(y.dtype))
     return (output - y).square().flatten(1).mean(1) if output.ndim > 1 else (output - y).square()
 
 
 def _classes(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    for name, value in (("logits", logits), ("y", y)):
+        if isinstance(value, tuple | dict):
+            raise ValueError(
+                f"{name} must be one tensor, got a {type(value).__name__}: hand over the one that "
+                f"is meant, as lambda output, y: metrics.correct(output[0], y)"
+            )
     logits, y = torch.as_tensor(logits), torch.as_tensor(y)
     if logits.ndim != 2 or y.shape != logits.shape[:1] or y.is_floating_point():
         raise ValueError(

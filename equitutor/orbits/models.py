@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from equitutor.orbits.batching import cast
 
 _MOST = 20_000  # objects looked at: a model may stand beside a data set
 _PLAIN = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), range)
+_SIMPLE = (type(None), bool, int, float, complex, str, list, dict)
 _LIBRARIES = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "functools", "builtins"}
 
 
@@ -143,10 +145,10 @@ def lent(
 ) -> Iterator[None]:
     """Context in which a model is in another state, and after which it is as it was found.
 
-    Parameters, buffers, tensors that are attributes, the mode of each submodule, the default dtype
-    and all random states come back, also after an error; memory that was written to gets back its
-    values. Modules are found as `modules_of` does. In eval mode, one that it did not find is put
-    into eval mode when it is first called.
+    Parameters, buffers, attributes that are tensors, numbers, words, lists or dicts, the mode of
+    each submodule, the default dtype and all random states come back, also after an error; memory
+    that was written to gets back its values. Modules are found as `modules_of` does. In eval mode,
+    one that it did not find is put into eval mode when it is first called.
 
     Args:
         model: module or callable.
@@ -192,7 +194,7 @@ def lent(
 
 
 def _set_mode(module: nn.Module, training: bool) -> None:
-    with suppress(NotImplementedError):  # an exported program has no mode
+    with suppress(NotImplementedError, AttributeError, RuntimeError):  # exported or frozen: no mode
         module.train(training)
 
 
@@ -237,7 +239,8 @@ class _Kept:
         self.modes: list[tuple[nn.Module, bool]] = []
         self.data: list[tuple[nn.Parameter, Tensor]] = []
         self.entries: list[tuple[dict, dict]] = []
-        self.loose: list[tuple[dict, dict]] = []
+        self.loose: list[tuple[dict, dict, set | None]] = []
+        self.lists: list[tuple[list | dict, list | dict]] = []
         self.values: dict[int, tuple[Tensor, Tensor]] = {}
 
     def add(self, modules: list[nn.Module]) -> None:
@@ -245,13 +248,19 @@ class _Kept:
             if id(m) in self.known:
                 continue
             self.known.add(id(m))
-            self.modes.append((m, m.training))
+            if hasattr(m, "training"):  # a frozen one has no mode
+                self.modes.append((m, m.training))
             held = (p for p in m._parameters.values() if p is not None and not is_lazy(p))
             self.data += [(p, p.data) for p in held]
-            loose = {key: v for key, v in vars(m).items() if isinstance(v, Tensor)}
+            lazy = any(is_lazy(p) for p in m._parameters.values() if p is not None)
+            kinds = Tensor if lazy else (Tensor, *_SIMPLE)  # a lazy one may find its sizes
+            loose = {key: v for key, v in vars(m).items() if isinstance(v, kinds)}
             if not isinstance(m, torch.jit.ScriptModule):  # whose entries nobody can change
                 self.entries += [(d, dict(d)) for d in (m._parameters, m._buffers)]
-                self.loose.append((vars(m), loose))
+                self.loose.append((vars(m), loose, None if lazy else set(vars(m))))
+                self.lists += [(v, copy(v)) for key, v in vars(m).items()
+                               if type(v) in (list, dict) and key[0] != "_"]  # fmt: skip
+            loose = {key: v for key, v in loose.items() if isinstance(v, Tensor)}
             for t in [*m._buffers.values(), *loose.values()]:
                 if t is not None and not is_lazy(t):
                     self.values[id(t)] = (t, t.detach().clone())
@@ -272,8 +281,14 @@ class _Kept:
         for now, before in self.entries:
             now.clear()
             now.update(before)
-        for now, before in self.loose:
+        for now, before, names in self.loose:
             now.update(before)
+            for key in set(now) - (names or set(now)):  # what a forward kept
+                if isinstance(now[key], (Tensor, *_SIMPLE)):
+                    del now[key]
+        for now, before in self.lists:
+            now.clear()
+            now.extend(before) if isinstance(now, list) else now.update(before)
         with torch.no_grad():
             for t, values in self.values.values():
                 if not torch.equal(t, values):

@@ -21,7 +21,8 @@ from equitutor.actions import roll_images
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
 from equitutor.orbits.orbit import Orbit
-from equitutor.orbits.scale import Scale, silence
+from equitutor.orbits.scale import silence
+from equitutor.orbits.shares import Scale, off
 from equitutor.orbits.watching import OWN, Event
 
 _REACHES = 4, 16  # cells that a layer sees of the torus beyond each border: what does, is kept
@@ -37,9 +38,10 @@ class Suspect:
         cause: what it does, in words.
         remedy: what usually helps, in one line; "" where nothing is known.
         error: its own error on its own inputs, relative to how much its output varies.
-        gain: the share of the model's error that goes away when this layer alone is repaired, by
-            the wrappers of this module in a copy; negative where it grows. None: not measured,
-            there is no such repair, or behind it the output says nothing any more.
+        gain: the share of the model's error that goes away when this layer alone is repaired, in a
+            copy: for images by the wrappers of this module, else by `patching.Turned`; negative
+            where it grows. None: not measured, there is no such repair, or behind it the output
+            says nothing any more.
     """
 
     layer: str
@@ -211,19 +213,19 @@ def measured(
 
     def error() -> float | None:
         with torch.no_grad():
-            y = batching.tensors(model(batching.each_tensor(moved, Tensor.clone)))[0]
-        still = y[:n]
-        if silence(y):  # a constant is invariant, and no repair
+            y = model(batching.each_tensor(moved, Tensor.clone))
+        if any(map(silence, batching.tensors(y))):  # a constant is invariant, and no repair
             return None
-        shares = [Scale(still).share(y[(k + 1) * n : (k + 2) * n] - orbit.act_y(still, g))
-                  for k, g in enumerate(elements)]  # fmt: skip
+        part = lambda k: batching.each_tensor(y, lambda t: t[k * n : (k + 1) * n] if t.ndim else t)
+        shares = [off(part(0), part(k), lambda y, g=g: orbit.act_y(y, g))
+                  for k, g in enumerate(elements, 1)]  # fmt: skip
         return sum(shares) / len(shares)
 
     before, ranked = error(), []
     for suspect, twin in found:
         gain = None
         if twin is not None and before:
-            with suppress(Exception), _swapped(model, suspect.layer, twin):  # it may not fit there
+            with suppress(Exception), swapped(model, suspect.layer, twin):  # it may not fit there
                 after = error()
                 gain = None if after is None else 1 - after / before
         ranked.append(replace(suspect, gain=gain))
@@ -231,7 +233,7 @@ def measured(
 
 
 @contextmanager
-def _swapped(model: nn.Module, name: str, twin: nn.Module) -> Iterator[None]:
+def swapped(model: nn.Module, name: str, twin: nn.Module) -> Iterator[None]:
     parent = model.get_submodule(name.rpartition(".")[0])
     key = name.rpartition(".")[2]
     before = parent._modules[key]

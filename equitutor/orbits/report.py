@@ -48,7 +48,7 @@ class Diagnosis:
         floor: what going there and back changes in the output, in the units of `error`: the error
             of the measurement itself; None where the orbit has no `inv_x`.
         suspects: the layers that are not equivariant by themselves, those behind the first loss
-            too: for images that roll, and where the output is off. With repairs, by their gain.
+            too, where the output is off; not for images that turn. With repairs, by their gain.
     """
 
     verdict: str

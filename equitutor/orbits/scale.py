@@ -28,8 +28,7 @@ def variation(y: Tensor) -> float:
     """
     if not y.numel():
         return 0.0
-    y = y.to(working(y.dtype)) if y.is_floating_point() else y.to(torch.float32)
-    return (y.amax(0) - y.amin(0)).max().item()
+    return differences(y.amax(0)[None], y.amin(0)[None]).item()
 
 
 def extremes(batches: Iterable[Tensor]) -> Tensor:
@@ -63,32 +62,6 @@ def rounded(y: Tensor, *also: Tensor | torch.dtype) -> float:
     return rounding(coarsest(y, *also)) * y.abs().max().item()
 
 
-class Scale:
-    """What errors of `y` (N, ...) are compared with: its variation, or its size if it has none.
-
-    >>> Scale(torch.tensor([[1e6 + 1.0], [1e6 + 3.0]]).double()).share(torch.tensor([0.5]).double())
-    0.25
-    """
-
-    def __init__(self, y: Tensor):
-        size = y.abs().max().item() if y.numel() else 0.0
-        varies, self.noise = variation(y), rounded(y)
-        self.constant = varies <= self.noise
-        self.unit = size if self.constant else varies
-
-    def share(self, left: Tensor | None) -> float:
-        """Returns the largest entry of an error in this scale; what rounding explains is zero.
-
-        None, and whatever is not finite, is infinitely far off.
-        """
-        if left is None or not math.isfinite(self.unit):
-            return math.inf
-        worst = left.abs().max().item() if left.numel() else 0.0
-        if not math.isfinite(worst):
-            return math.inf
-        return worst / (self.unit or 1.0) if worst > self.noise else 0.0
-
-
 def silence(y: Tensor, *also: Tensor | torch.dtype) -> str:
     """Returns why an output (N, ...) says nothing about equivariance, or "" where it does.
 
@@ -104,6 +77,8 @@ def silence(y: Tensor, *also: Tensor | torch.dtype) -> str:
     ('', True)
     """
     varies, noise = variation(y), rounded(y, *also)
+    if not math.isfinite(varies):
+        return "it varies by more than a number can hold"
     if varies <= noise:
         return "constant output: it is the same for every input"
     if noise > max(_DROWNED, 4 * tolerance(coarsest(y, *also))) * varies:
@@ -118,7 +93,8 @@ def with_another(x: Any) -> Any:
     """Returns the batch with a made-up sample behind it: the first one, its numbers changed a bit.
 
     Where there is one sample, or all lie on one orbit, an output that depends on nothing looks like
-    one that is invariant. This tells them apart.
+    one that is invariant. This tells them apart. Whole numbers change where there are no others:
+    they are drawn from those of the sample, so that each stays one that the model knows.
 
     >>> with_another(torch.rand(1, 3)).shape
     torch.Size([2, 3])
@@ -131,10 +107,21 @@ def with_another(x: Any) -> Any:
         step = torch.randn(t.shape, generator=draw).to(exact)
         return (exact + _SHIFT * (spread or 1.0) * step).to(t.dtype)
 
-    return batching.join([x, batching.each_tensor(batching.take(x, 0, 1), changed)])
+    def drawn(t: Tensor) -> Tensor:
+        at = torch.randint(max(1, t.numel()), t.shape, generator=draw).to(t.device)
+        return t.flatten()[at] if t.numel() else t
+
+    one = batching.take(x, 0, 1)
+    if not batching.tensors(one):
+        return batching.join([x, batching.each_tensor(one, drawn, lambda t: t.ndim > 0)])
+    return batching.join([x, batching.each_tensor(one, changed)])
 
 
 def differences(a: Tensor, b: Tensor) -> Tensor:
     """Returns the largest |a - b| of each sample, (N,), in the widest precision there is."""
     exact = widest(a.device)
-    return (a.to(exact) - b.to(exact)).abs().reshape(len(a), -1).amax(1)
+    if a.is_floating_point() or b.is_floating_point():
+        off = a.to(exact) - b.to(exact)
+    else:  # float64 would round large ones, and small types would wrap
+        off = a.to(torch.int64) - b.to(torch.int64)
+    return off.abs().reshape(len(a), -1).amax(1).to(exact)

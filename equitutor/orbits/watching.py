@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from equitutor.orbits.batching import each_tensor, tensors
 
 OWN = "(the model itself)"
+Patch = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass
@@ -78,12 +79,21 @@ class Watch:
         self.stream(x, keep)
         return events
 
-    def stream(self, x: Any, see: Callable[[Event], None]) -> list[Tensor]:
-        """Returns the tensors of the output, and shows each event of the pass while it happens.
+    def stream(
+        self, x: Any, see: Callable[[Event], None], patches: dict[tuple, Patch] | None = None
+    ) -> Any:
+        """Returns the model's output, and shows each event of the pass while it happens.
 
         The tensors of such an event are the model's own: whoever wants to keep them copies them,
         for a later layer may write into them. No hook stays behind, whatever happens.
+
+        Args:
+            x: the input.
+            see: called with each event.
+            patches: key of an event -> function of its tensors, which returns those that the model
+                goes on with in their place. The event itself shows what was there before.
         """
+        patches = patches or {}
         calls: dict[str, int] = {}
         open_calls: list[tuple[str, int]] = []
         known: dict[int, tuple[weakref.ref, int]] = {}  # an id is given again once a tensor is gone
@@ -98,19 +108,22 @@ class Watch:
             found = tensors(data)
             ids, plain = [number(t) for t in found], [t.detach() for t in found]
             see(Event(name, call, leaves, module, plain, ids, tuple(open_calls)))
+            patch = patches.get((name, call, leaves))
+            return data if patch is None else with_tensors(data, patch(plain))
 
         def enter(name, module):
             def hook(_, args, kwargs):
                 call = calls[name] = calls.get(name, -1) + 1
-                note(name, module, (args, kwargs), False, call)
+                data = note(name, module, (args, kwargs), False, call)
                 open_calls.append((name, call))
+                return data
 
             return hook
 
         def leave(name, module):
             def hook(_, args, kwargs, output):
                 _, call = open_calls.pop()
-                note(name, module, output, True, call)
+                return note(name, module, output, True, call)
 
             return hook
 
@@ -126,7 +139,13 @@ class Watch:
             for handle in handles:
                 handle.remove()
 
-    def output(self, x: Any) -> list[Tensor]:
-        """Returns the floating point tensors of the model's output, with nobody watching."""
+    def output(self, x: Any) -> Any:
+        """Returns the model's output, with nobody watching."""
         with torch.no_grad():
-            return tensors(self.model(each_tensor(x, Tensor.clone)))  # it may write into it
+            return self.model(each_tensor(x, Tensor.clone))  # it may write into it
+
+
+def with_tensors(data: Any, new: list[Tensor]) -> Any:
+    """Returns the data with other tensors in place of those that `tensors` finds."""
+    left = iter(new)
+    return each_tensor(data, lambda t: next(left) if t.ndim and t.numel() else t)
