@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -192,53 +191,8 @@ def test_a_picture_that_says_it_is_huge_is_refused_before_it_takes_the_memory(fo
 
 
 def test_pictures_of_sixteen_bits_are_refused(folder):
-    with pytest.raises(FormatError, match="has the mode I;16 of 16 bits, expected 8 bits"):
+    with pytest.raises(FormatError, match="has the mode I;16, expected 8 bits a channel"):
         read_picture(write(folder, picture(mode="I;16"), "deep.png"), "L")
-    with pytest.raises(FormatError, match="has the mode RGB of 16 bits, expected 8 bits"):
-        read_picture(write(folder, deep_colors(), "deep.png"), "RGB")
-
-
-def deep_colors():
-    """Return a PNG of 2 x 2 colors with 16 bits a channel, which Pillow does not write."""
-    part = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
-    rows = 2 * (b"\0" + struct.pack(">6H", *6 * [0x12FF]))
-    head = struct.pack(">2I5B", 2, 2, 16, 2, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows))
-            + part(b"IEND", b""))  # fmt: skip
-
-
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
-def test_a_picture_stands_as_its_header_says(folder, form):
-    pixels = np.zeros((6, 4, 3), np.uint8)
-    pixels[:3] = 250  # its upper half is bright
-    where = {1: np.s_[:3], 3: np.s_[3:], 6: np.s_[:, 3:], 8: np.s_[:, :3]}
-    for orientation, bright in where.items():
-        stream, exif = io.BytesIO(), Image.Exif()
-        exif[0x0112] = orientation
-        Image.fromarray(pixels).save(stream, form, exif=exif, quality=100)
-        found = read_picture(write(folder, stream.getvalue(), "turned"), "L")
-        assert found.shape == ((4, 6) if orientation > 4 else (6, 4))
-        assert found[bright].min() > 200 and found.mean() < 130
-
-
-def test_what_one_opaque_frame_does_not_hold_is_refused(folder):
-    frames = [Image.new("L", (4, 4), value) for value in (10, 200)]
-    for form in ("GIF", "TIFF", "PNG", "WEBP"):
-        stream = io.BytesIO()
-        frames[0].save(stream, form, save_all=True, append_images=frames[1:])
-        with pytest.raises(FormatError, match="2 frames, expected one picture"):
-            read_picture(write(folder, stream.getvalue(), "moving"), "L")
-    for alpha in (0, 254, 255):
-        stream = io.BytesIO()
-        Image.new("RGBA", (3, 2), (200, 0, 0, alpha)).save(stream, "PNG")
-        path = write(folder, stream.getvalue(), "glass.png")
-        if alpha == 255:
-            assert (read_picture(path, "RGB") == [200, 0, 0]).all()
-            continue
-        with pytest.raises(FormatError, match="seen through"):
-            read_picture(path, "RGB")
 
 
 def small_set(tmp_path, monkeypatch, change=None):

@@ -29,13 +29,13 @@ def read_picture(path: Path, mode: str) -> np.ndarray:
             another mode is converted.
 
     Returns:
-        uint8 array, turned as its EXIF orientation says.
+        uint8 array.
 
     Raises:
-        FormatError: not a picture, cut off, of more pixels than its file can hold, of 16 bits a
-            channel, of several frames, or with pixels that can be seen through.
+        FormatError: not a picture, cut off, of more pixels than its file can hold, or of 16 bits
+            per pixel, which would be clipped.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     data = Path(path).read_bytes()  # reads from a file make room for what a header says
     limit = max(LARGEST[0] * len(data), LARGEST[1])
@@ -44,26 +44,16 @@ def read_picture(path: Path, mode: str) -> np.ndarray:
             warnings.simplefilter("error", UserWarning)  # so Pillow speaks of corrupt tags
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as picture:
-                deep = any(";16" in str(tile) for tile in picture.tile)  # Pillow drops half of it
-                if deep or picture.mode.startswith(("I", "F")):
+                if picture.mode.startswith(("I", "F")):
                     raise FormatError(
-                        f"{path} has the mode {picture.mode}{' of 16 bits' * deep}, expected 8 "
-                        "bits a channel"
+                        f"{path} has the mode {picture.mode}, expected 8 bits a channel"
                     )
-                # A telephone's MPO holds the same view twice.
-                if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                    raise FormatError(f"{path} has {picture.n_frames} frames, expected one picture")
                 width, height = picture.size
                 if width * height * len(mode) > limit:
                     raise FormatError(
                         f"{path} says it has {width} x {height} pixels, which is more than a file "
                         f"of {len(data)} bytes can hold"
                     )
-                picture = ImageOps.exif_transpose(picture)
-                if picture.has_transparency_data:
-                    alpha = picture.convert("RGBA").getchannel("A")
-                    if alpha.getextrema()[0] < 255:
-                        raise FormatError(f"{path} has pixels that can be seen through")
                 return np.array(picture.convert(mode))
     except FormatError:
         raise
