@@ -7,6 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
+
 from equitutor.chapters import write_text
 from equitutor.press import tables, terms
 
@@ -16,6 +18,7 @@ UNUSED = [
     "_static/mathjax/input/mml*", "_static/mathjax/input/asciimath.js", "**/*.map",
 ]  # fmt: skip
 USED = "tex-chtml.js"
+PLAIN = ".plain.ipynb"  # a notebook without its outputs, beside the one with them
 # Lists and overviews are no running text.
 WITHOUT_TERMS = {"index", "glossary", "claims", "references", "notation", "genindex", "search"}
 
@@ -33,11 +36,47 @@ def finish(site: Path) -> None:
         if path.stem not in WITHOUT_TERMS:
             page = terms.linked(page, known, os.path.relpath(words, path.parent))
         if 'class="et-badge"' in page:  # a chapter
-            page = with_minutes(page)
+            page = with_notebooks(with_minutes(page))
         write_text(path, to_copies(tables.mended(page)))
+    for path in site.glob("_sources/**/*.ipynb"):
+        write_text(path.with_suffix(PLAIN), without_outputs(path.read_text(encoding="utf-8")))
     for pattern in UNUSED:
         for path in [p for p in site.glob(pattern) if p.name != USED]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def without_outputs(text: str) -> str:
+    """Returns the text of a notebook without what its cells have printed and drawn.
+
+    Args:
+        text: of an `.ipynb` file.
+    """
+    node = nbformat.reads(text, as_version=4)
+    for cell in node.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return nbformat.writes(node)
+
+
+def with_notebooks(page: str) -> str:
+    """Returns a page whose menu of downloads offers the notebook with and without its outputs.
+
+    Args:
+        page: HTML of the page.
+
+    >>> menu = '<li><a href="a.ipynb" class="btn-download-source-button"> .ipynb</a></li>'
+    >>> with_notebooks(menu).count("</li>")
+    2
+    """
+
+    def both(match: re.Match) -> str:
+        one, file = match[0], match[1]
+        run = one.replace(file, file.removesuffix(".ipynb") + PLAIN)
+        name = r"(?<![\w\"])\.ipynb(?=\s*<)"
+        return re.sub(name, "Notebook", run) + re.sub(name, "Notebook with outputs", one)
+
+    item = r'<li><a href="([^"]*\.ipynb)"[^>]*btn-download-source-button.*?</li>'
+    return re.sub(item, both, page, flags=re.DOTALL)
 
 
 def with_minutes(page: str) -> str:

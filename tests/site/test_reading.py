@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from test_site import home, visit  # noqa: F401
 
 WIDE = {"width": 1280, "height": 900}
-LESSON = "book/arteq"
+LESSON = "book/groups-and-orbits"
 
 
 def test_terms_and_citations_show_their_text_on_hover_and_on_focus(visit):  # noqa: F811

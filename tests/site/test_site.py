@@ -197,6 +197,27 @@ def test_chapters_have_a_badge_and_a_way_to_colab(site):
             assert all((ROOT / copy).is_file() for copy in copies)
 
 
+def test_pages_say_what_they_are_to_machines(site):
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        for wanted in ("citation_title", "citation_author", "og:title", "og:image", "canonical"):
+            assert re.search(rf'<(meta|link)[^>]*"{wanted}"', text), (name, wanted)
+        assert f"{name}.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_downloads_are_the_notebook_with_and_without_outputs(site):
+    import nbformat
+
+    for page in pages(ROOT):
+        if page.suffix != ".ipynb":
+            continue
+        html = (site / page.relative_to(ROOT)).with_suffix(".html")
+        links = re.findall(r'href="([^"]*_sources/[^"]*\.ipynb)"', html.read_text(encoding="utf-8"))
+        nodes = [nbformat.read(html.parent / link, as_version=4) for link in dict.fromkeys(links)]
+        counts = [sum(len(c.get("outputs", ())) for c in node.cells) for node in nodes]
+        assert counts[0] == 0 < counts[1]
+
+
 def test_the_root_leads_to_the_index(visit, home):
     page = visit().open("index")
     page.wait_for_url(f"{home}/{NAMES[0]}.html")

@@ -84,7 +84,7 @@ function mount(root, data, onChange) {
     busy = true;
     for (let angle; root.isConnected && (angle = missing()) !== undefined; ) {
       await desk.ask(question(angle));
-      if (root.ariaBusy === "true" && answer(state.angle)) paint();
+      if (root.getAttribute("aria-busy") === "true" && answer(state.angle)) paint();
       else paintCurve();
     }
     busy = false;
