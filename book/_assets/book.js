@@ -18,6 +18,7 @@ function frame(image) {
 // A press on a figure shows it as large as the window.
 function zoom(image) {
   const dialog = made("dialog", "et-zoom");
+  dialog.setAttribute("aria-label", image.alt);
   const large = image.cloneNode();
   large.style.minWidth = "";
   dialog.append(large, made("button", "et-close", "Close"));

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor import groups
@@ -296,8 +297,8 @@ def test_colors_follow_the_theme(show, make):
 
 
 def test_explorers_on_one_page_are_independent(show):
-    page = show("".join(e._repr_html_() for e in (orbit_explorer(), cayley_explorer())) +
-                orbit_explorer()._repr_html_())  # fmt: skip
+    made = (orbit_explorer(), cayley_explorer(), orbit_explorer())
+    page = started(show("".join(e._repr_html_() for e in made)))
     expect(page.locator(".et-orbits")).to_have_count(2)
     page.locator('[data-et="next"]').nth(0).click()
     where = page.locator('[data-et="where"]').all_inner_texts()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor.nero import explorer
@@ -311,14 +312,6 @@ def test_missing_scores_are_hatched(show):
     assert band.count("Z") == 8 - 2  # a piece from each angle to the next where both are known
     page.mouse.click(*spot(page, "individual", 100, 30))
     assert text(page, "where").endswith("at 90°") and text(page, "score-0") == "missing"
-
-
-def started(page):
-    """The page with all its explorers up: each starts when it comes near the screen."""
-    for figure in page.locator(".et-explorer").all():
-        figure.scroll_into_view_if_needed()
-        figure.locator(".et-nero").wait_for()
-    return page
 
 
 @pytest.mark.parametrize("width", [360, 900])

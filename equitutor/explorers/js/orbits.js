@@ -124,6 +124,7 @@ function mount(root, data, onChange) {
   }
 
   function choose(changes) {
+    if (changes.group && !GROUPS[changes.group]) throw RangeError(`no group ${changes.group}`);
     stop();
     Object.assign(state, { index: 0 }, changes);
     state.shape = Math.min(state.shape, shapes.length - 1);
