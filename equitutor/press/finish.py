@@ -83,7 +83,7 @@ def with_minutes(page: str) -> str:
     """Returns a page that says below the heading of each section how long it takes to read.
 
     Counted are 200 words a minute and 4 seconds for a line of code that is not folded. Exercises
-    take as long as they take.
+    and explorers take as long as they take.
 
     Args:
         page: HTML of the page.
@@ -94,7 +94,7 @@ def with_minutes(page: str) -> str:
     begin, end = page.find("<article"), page.rfind("</article>")
     parts = re.split(r"(<h2>.*?</h2>)", page[begin:end], flags=re.DOTALL)
     for k in range(2, len(parts), 2):
-        if "Exercises" in parts[k - 1]:
+        if "Exercises" in parts[k - 1] or 'class="et-explorer"' in parts[k]:
             continue
         seen = re.sub(r"<(script|style|svg|details)\b.*?</\1>", "", parts[k], flags=re.DOTALL)
         lines = sum(block.count("\n") for block in re.findall(r"<pre.*?</pre>", seen, re.DOTALL))

@@ -16,7 +16,7 @@ EVERYDAY = {
 }  # fmt: skip
 _ENTRY = re.compile(r'<dt id="(term-[^"]+)">(.*?)<a class="headerlink".*?</dt>\s*(?=<d)', re.DOTALL)
 _MEANING = re.compile(r"<dd><p>(.*?)</p>", re.DOTALL)
-_PARAGRAPH = re.compile(r"(?<!<td>)<p>(.*?)</p>", re.DOTALL)
+_PARAGRAPH = re.compile(r'(?<!<td>)(?<!head">)<p>(.*?)</p>', re.DOTALL)  # none of a table
 # What no link may stand in: other links, code, formulas, words that are set off.
 _WHOLE = re.compile(
     r"<(a|code|pre|script|style|strong|button|svg)\b.*?</\1>"
