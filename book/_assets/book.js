@@ -97,7 +97,7 @@ function tips() {
 function verdicts() {
   const rows = [...document.querySelectorAll(".et-claims tbody tr")];
   if (rows.length < 10) return;
-  const of = (row) => row.querySelector(".et-verdict")?.lastChild.textContent.trim();
+  const of = (row) => row.querySelector(".et-finding")?.lastChild.textContent.trim();
   const kinds = [...new Set(rows.map(of).filter(Boolean))];
   const bar = made("div", "et-filter");
   bar.setAttribute("role", "group");

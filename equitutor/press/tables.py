@@ -89,7 +89,7 @@ def _cell(k: int, kind: str, attributes: str, text: str, heads: list[str]) -> st
     if words in VERDICTS:
         key, sign = VERDICTS[words]
         sign = f'<span aria-hidden="true">{sign}</span>'
-        text = f'<span class="et-verdict et-verdict-{key}">{sign} {words}</span>'
+        text = f'<span class="et-finding et-finding-{key}">{sign} {words}</span>'
     claims = "verdict" in heads
     if _NUMBER.fullmatch(words) and "class=" not in attributes and not claims:
         attributes += ' class="et-num"'

@@ -92,7 +92,7 @@ def test_verdicts_have_a_sign_and_can_be_chosen(visit):  # noqa: F811
     page = visit(viewport=WIDE).open("book/claims")
     rows = page.locator(".et-claims tbody tr")
     total = rows.count()
-    signs = set(page.locator(".et-verdict > span").all_inner_texts())
+    signs = set(page.locator(".et-finding > span").all_inner_texts())
     assert {"✓", "✗"} <= signs
     buttons = page.locator(".et-filter button")
     counts = [int(re.search(r"\d+$", text)[0]) for text in buttons.all_inner_texts()]

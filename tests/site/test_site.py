@@ -49,6 +49,7 @@ class Visit:
     def __init__(self, browser, home, **options):
         self.home = home
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(120_000)  # for a starved machine
         self.page = self.context.new_page()
         self.outside, self.failed, self.said = [], [], []
         self.context.route("**/*", self._gate)
