@@ -12,10 +12,12 @@ import nbformat
 from equitutor.chapters import write_text
 from equitutor.press import tables, terms
 
-# Of MathJax the pages load one file, and that one its fonts, its extensions and its speech.
+# Of MathJax the pages load one file, and that one its fonts, its extensions and its speech. No page
+# leads to the list of all proofs.
 UNUSED = [
     "_static/mathjax/*.js", "_static/mathjax/output/svg*", "_static/mathjax/adaptors",
     "_static/mathjax/input/mml*", "_static/mathjax/input/asciimath.js", "**/*.map",
+    "prf-prf.html",
 ]  # fmt: skip
 USED = "tex-chtml.js"
 PLAIN = ".plain.ipynb"  # a notebook without its outputs, beside the one with them
