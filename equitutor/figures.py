@@ -1,5 +1,7 @@
 """House style for every figure: one palette, one size grid, axes that say what they show."""
 
+import os
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,16 +25,23 @@ MARKERS = {
     "muted": "x",
 }
 SEQUENTIAL = "cividis"  # low to high
+INK = "#1b1f24"  # of words and axes; a page in the dark theme shows another in its place
 WIDTH = 7.2  # inches: the text column of the book
 
 
 def use() -> None:
     """Sets the house style for all figures that follow. Chapters call it in their first cell.
 
+    Where pages are made, each figure comes out as a drawing, too (see `press.drawings`).
+
     >>> use()
     """
     import matplotlib as mpl
 
+    if os.environ.get("EQUITUTOR_STATIC") and (shell := sys.modules["IPython"].get_ipython()):
+        from matplotlib_inline.config import InlineBackend
+
+        InlineBackend.instance(parent=shell).figure_formats = {"retina", "svg"}
     mpl.rcParams.update(
         {
             "figure.dpi": 110,
@@ -47,8 +56,12 @@ def use() -> None:
             "axes.prop_cycle": mpl.cycler(color=list(COLORS.values())),
             "legend.frameon": False,
             "image.cmap": SEQUENTIAL,
-            "image.interpolation": "nearest",
-            "svg.fonttype": "none",
+            "image.interpolation": "none",  # a drawing keeps the pixels as they are
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
         }
     )
 

@@ -137,8 +137,23 @@ def show(browser, tmp_path, request):
         page.on("request", lambda r: troubles.append(r.url) if r.url[:4] == "http" else 0)
         page.goto(path.as_uri())
         page.wait_for_selector(ready or request.module.READY)
+        settle(page)
         return page
 
     yield open_page
     context.close()
     assert not troubles
+
+
+def settle(page):
+    """Waits until the explorer of a page has painted, and its worker answered, what was asked."""
+    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+    page.wait_for_selector('.et-root:not([aria-busy="true"])', timeout=60_000)
+
+
+def started(page):
+    """Returns the page with all its explorers up: each starts when it comes near the screen."""
+    for figure in page.locator(".et-explorer").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator(".et-root > div:not([role='img'])").wait_for()
+    return page

@@ -99,13 +99,14 @@ def articulated_explorer(
         "start": int(start),
         "part": bends[0]["part"] if bends else 0,
     }
-    names = ("points", "layers", "nn", "body", "view")
-    module = "\n".join(source(f"articulated-{name}.js") for name in names)
-    module += "\n" + source("articulated.js")
+    parts = lambda *names: "\n".join(source(f"articulated-{name}.js") for name in names)
+    module = parts("body", "drawing", "view") + "\n" + source("articulated.js")
+    worker = parts("points", "layers", "nn", "body", "answers")
     first = next(iter(poses.values())).float()
     picture, alt = fallback(body, first, corners, mix, labels)
-    style = source("panel.css") + source("articulated.css")
-    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=840)
+    style = source("articulated.css")
+    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=840,
+                    worker=worker)  # fmt: skip
 
 
 def surface_sample(body: Body, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

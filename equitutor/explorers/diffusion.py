@@ -60,7 +60,7 @@ def equivariance_explorer(
     }
     nets = {name: rounded(net) for name, net in networks.items()}
     picture, alt = _compared(nets, noisy[1], chain, times[1])
-    return _explorer("equivariance.js", data, title, picture, alt, 590)
+    return _explorer("equivariance", data, title, picture, alt, 590)
 
 
 def dial_explorer(
@@ -118,7 +118,7 @@ def dial_explorer(
         f"Two generated images of the network {name} from the same noise: one as it is, one that "
         f"was turned while it was made. Asked were {angle:g} degrees, realized {got:g}."
     )
-    return _explorer("dial.js", data, title, picture, alt, 440)
+    return _explorer("dial", data, title, picture, alt, 440)
 
 
 def _check(networks: dict[str, UNet], x: Tensor, chain: Diffusion) -> int:
@@ -135,10 +135,13 @@ def _check(networks: dict[str, UNet], x: Tensor, chain: Diffusion) -> int:
     return x.shape[-1]
 
 
-def _explorer(module, data, title, picture, alt, height) -> Explorer:
-    module = "\n".join(map(source, ("unet.js", "moves.js", "diffusion-view.js", module)))
-    style = source("diffusion.css")
-    return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=height)
+def _explorer(name, data, title, picture, alt, height) -> Explorer:
+    joined = lambda *names: "\n".join(source(f"{name}.js") for name in names)
+    return Explorer(
+        joined("diffusion-view", name), data, title, fallback=picture, alt=alt,
+        style=source("diffusion.css"), height=height,
+        worker=joined("unet", "moves", f"{name}-answers"),
+    )  # fmt: skip
 
 
 def _compared(nets, x: Tensor, chain: Diffusion, t: int) -> tuple[str, str]:

@@ -21,7 +21,10 @@ body { margin: 0 auto; max-width: 56rem; padding: 1rem; font-family: system-ui, 
 body > h1 { font-size: 1.3rem; }
 """
 # Nothing in a page that was mailed may call home, whatever its module tries.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+    "worker-src blob:"
+)
 
 
 def source(name: str) -> str:
@@ -97,6 +100,9 @@ class Explorer:
         alt: what that picture shows, in words.
         style: CSS. Every class in it should begin with `et-`.
         height: px kept free until the module runs, so that the page does not jump.
+        worker: JavaScript source for what takes long; it defines `function answerer(data)`, which
+            returns a function from a question to its answer. In the module it is `makeAnswers`,
+            for `employ` of js/host.js.
 
     Raises:
         ValueError: a number in `data` is not finite, `alt` or `title` is empty, a part names a
@@ -119,13 +125,17 @@ class Explorer:
         alt: str,
         style: str = "",
         height: int = 400,
+        worker: str = "",
     ):
         for name, value in (("title", title), ("alt", alt)):
             if not value.strip():
                 raise ValueError(f"{name} must be a text, got {value!r}")
         if not fallback.startswith(("<svg", "data:image/")):
             raise ValueError(f"fallback must be <svg…> or data:image/…, got {fallback[:40]!r}")
-        self.module, self.title, self.style = module, title, style
+        if worker:
+            worker = re.sub(r"^export ", "", worker, flags=re.MULTILINE)
+            module += f"\nfunction makeAnswers(data) {{\n{worker}\nreturn answerer(data);\n}}"
+        self.module, self.title, self.style = module, title, source("kit.css") + style
         self.fallback, self.alt, self.height = fallback, alt, height
         self.payload = json.dumps(pack(data), allow_nan=False, separators=(",", ":"))
         html = self.to_html()

@@ -70,7 +70,7 @@ def polyphase_explorer(
         "compact": bool(compact),
     }
     module = "\n".join(map(source, ("nn.js", "polyphase-view.js", "polyphase.js")))
-    style = source("panel.css") + source("polyphase.css")
+    style = source("polyphase.css")
     height = 420 if compact else 900
     return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=height)
 

@@ -32,9 +32,11 @@ def projection_explorer(
         "amount": AMOUNT,
         "start": -20,
     }
-    module = source("articulated-body.js") + "\n" + source("projection.js")
+    module = "\n".join(
+        map(source, ("articulated-body.js", "articulated-drawing.js", "projection.js"))
+    )
     picture, alt = fallback(rotation, noise)
-    style = source("panel.css") + source("articulated.css")
+    style = source("articulated.css")
     return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=330)
 
 

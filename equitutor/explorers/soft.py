@@ -215,7 +215,7 @@ def soft_explorer(
     }
     picture, alt = _picture(networks, names.index(holds), holds, x, y)
     module = "\n".join(map(source, ("soft-nn.js", "soft.js")))
-    style = source("panel.css") + source("soft.css")
+    style = source("soft.css")
     return Explorer(module, data, title, fallback=picture, alt=alt, style=style, height=560)
 
 

@@ -14,7 +14,7 @@ from equitutor.nero.scale import Results, as_mapping
 from equitutor.orbits import OrbitResult, metrics
 
 MAX_SAMPLES = 200
-_STYLES = ("panel.css", "polyphase.css", "nero.css")
+_STYLES = ("polyphase.css", "nero.css")
 _FILES = ("nero-data.js", "nero-layouts.js", "nero-plots.js", "nero-detail.js", "nero.js")
 
 

@@ -12,6 +12,7 @@ import nbformat
 
 from equitutor import ledger
 from equitutor.chapters import page_name, pages, write_text
+from equitutor.press.drawings import drawn
 from equitutor.press.executed import Record, load
 from equitutor.press.handout import without_solutions
 
@@ -103,7 +104,7 @@ def assemble(root: Path, solutions: bool = True) -> None:
                 if cell.cell_type == "markdown":
                     cell.source = cell.source.replace("<!-- badge -->", line)
                 else:
-                    named_fold(cell)
+                    drawn(named_fold(cell))
             write_text(place, nbformat.writes(node))
         else:
             write_text(place, fill(page.read_text(encoding="utf-8"), root))

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from conftest import rounding
+from conftest import rounding, settle
 from playwright.sync_api import expect
 
 from equitutor.explorers.articulated import articulated_explorer
@@ -18,9 +18,8 @@ from equitutor.methods.icosahedral import project_so3, rotation_angle, rotation_
 
 READY = ".et-fitter"  # the page is up when this is there
 TOY = toy_body()
-MODULES = ("points", "layers", "nn", "body", "view")
-SOURCE = "\n".join(source(f"articulated-{name}.js") for name in MODULES)
-SOURCE += source("articulated.js") + source("host.js")
+MODULES = ("points", "layers", "nn", "body", "answers")
+SOURCE = "\n".join(source(f"articulated-{name}.js") for name in MODULES) + source("host.js")
 
 
 def nets(**options):
@@ -50,11 +49,6 @@ def set_slider(page, name, value):
         "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value
     )
     settle(page)
-
-
-def settle(page):
-    """Waits for two frames: the page paints what was asked for in the next one."""
-    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
 
 
 def picture(page, name):
@@ -148,6 +142,7 @@ def test_arteq_answers_alike_at_elements_of_the_group_and_pointnet_does_not(show
         part(page, "snap").click()
         angle = 72 * len(seen) % 360
         expect(part(page, "angle-text")).to_have_text(f"{angle}°")
+        settle(page)
     assert part(page, "angle-text").inner_text() == "0°"
     arteq, pointnet = zip(*seen, strict=True)
     assert max(arteq) - min(arteq) < 0.11  # the last digit shown
@@ -162,6 +157,7 @@ def test_bending_a_joint_moves_things_and_home_puts_them_back(show):
     assert picture(page, "arteq-view") != rest
     part(page, "home").click()
     expect(part(page, "bend-0-text")).to_have_text("0°")
+    settle(page)
     assert picture(page, "arteq-view") == rest
 
 
@@ -180,6 +176,26 @@ def test_poses_axes_and_parts_can_be_chosen(show):
     part(page, "axis").select_option("3")
     settle(page)
     assert picture(page, "arteq-view") != before
+
+
+def test_networks_run_in_a_worker_and_once_for_each_scene(show):
+    page = show(explorer(start=12).to_html())
+    assert len(page.workers) == 1
+    busy = "document.querySelector('.et-root').ariaBusy"
+    expect(part(page, "seen")).to_have_text("60 of 60 turns computed", timeout=60_000)
+    part(page, "part").select_option("4")
+    assert page.evaluate(busy) == "false"  # the answer is there: only a part of it is shown
+    set_slider(page, "angle", 13)
+    set_slider(page, "angle", 12)
+    assert page.evaluate(busy) == "false"
+    part(page, "angle").evaluate("e => { e.value = 14; e.dispatchEvent(new Event('input')); }")
+    assert page.evaluate(busy) == "true"  # the twin: a scene that nobody has asked for yet
+
+
+def test_a_page_that_allows_no_worker_answers_itself(show):
+    html = explorer(start=0).to_html()
+    page = show(html.replace("new Worker(", "new (class { constructor() { throw 0; } })("))
+    assert number(page, "arteq-error") > 0 and not page.workers
 
 
 def test_curve_fills_and_a_click_jumps(show):
@@ -209,6 +225,7 @@ def test_keyboard_alone_is_enough(show):
     for key in ("Home", "ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowLeft"):
         page.keyboard.press(key)
     expect(part(page, "angle-text")).to_have_text("42°")
+    settle(page)
     expect(part(page, "live")).to_contain_text("PointNet is off by")
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from conftest import settle
 from playwright.sync_api import expect
 
 from equitutor.explorers.denoisers import rounded
@@ -52,6 +53,7 @@ def set_slider(page, name, value):
     part(page, name).evaluate(
         "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value
     )
+    settle(page)
 
 
 def pixels(page, name):
@@ -82,7 +84,7 @@ def test_the_page_says_what_the_package_measures(show):
     for k, name in enumerate(SETTINGS):
         assert decibels(page, k) == pytest.approx(expected(name, third), abs=0.1)
     part(page, "preset-2").click()  # 30 degrees
-    page.wait_for_timeout(400)
+    settle(page)
     turn = lambda x: ideal_rotate(x, 30)
     for k, name in enumerate(SETTINGS):
         assert decibels(page, k) == pytest.approx(expected(name, turn, disc_mask(SIDE)), abs=0.1)
@@ -92,7 +94,7 @@ def test_only_the_torus_follows_four_pixels_exactly(show):
     page = show(moving())
     decibels(page, 1)
     part(page, "preset-1").click()
-    page.wait_for_timeout(400)
+    settle(page)
     assert decibels(page, 1) > 100
     assert decibels(page, 0) < 60
 
@@ -109,12 +111,15 @@ def test_every_control_changes_what_it_should(show):
     ):
         before = pictures()
         change()
+        settle(page)
         assert all(a != b for a, b in zip(before, pictures(), strict=True))
     before = pictures()
     part(page, "network").select_option("1")
+    settle(page)
     changed = [a != b for a, b in zip(before, pictures(), strict=True)]
     assert changed == [False, True, True, True]
     part(page, "preset-4").click()
+    settle(page)
     assert pixels(page, "first") == pixels(page, "then")
     expect(part(page, "dB-1")).to_have_text(re.compile("exact"))
 
@@ -134,6 +139,7 @@ def test_the_dial_realizes_what_the_package_does(show):
     start = noise(1)[:1]
     for k, (name, net) in enumerate(nets().items()):
         part(page, "network").select_option(str(k))
+        settle(page)
         draw = lambda plan, net=net: CHAIN.sample(
             rounded(net), start.shape, STEPS, rotate=plan, start=start
         )
@@ -147,6 +153,7 @@ def test_the_dial_realizes_what_the_package_does(show):
 def test_rotating_the_finished_image_realizes_the_angle(show):
     page = show(dial())
     part(page, "process").select_option("3")
+    settle(page)
     set_slider(page, "angle", -75)
     expect(part(page, "realized")).to_have_text("−75°")
     assert float(part(page, "alike").inner_text()) > 0.99

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor import groups
@@ -171,6 +172,41 @@ def test_reduced_motion_has_steps_and_no_play(show):
     expect(part(page, "where")).to_have_text("Element 2 of 8:")
 
 
+def test_an_explorer_starts_when_it_comes_near_and_keeps_its_height(show):
+    html = orbit_explorer().to_html().replace("<h1>", "<div style='height: 3000px'></div><h1>")
+    page = show(html, ready=".et-root svg")
+    assert page.locator(".et-root button").count() == 0  # far below: its picture
+    page.locator(".et-root").scroll_into_view_if_needed()
+    page.locator(".et-root button").first.wait_for()
+    height = lambda: page.locator(".et-root").bounding_box()["height"]
+    most = height()
+    for group in ("SO3", "C4", "shifts", "SO2", "D4"):
+        choose(page, "group", group)
+        page.wait_for_timeout(50)
+        assert height() >= most
+        most = height()
+
+
+def test_all_elements_are_one_tab_stop(show):
+    page = show(orbit_explorer().to_html())
+    choose(page, "group", "shifts")
+    stops = page.locator(".et-spot[tabindex='0']")
+    assert page.locator(".et-spot").count() == 49 and stops.count() == 1
+    stops.focus()
+    for key, index in (("ArrowRight", 1), ("ArrowDown", 8), ("ArrowLeft", 7), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.dataset.index") == str(index)
+
+
+@pytest.mark.parametrize("make", [orbit_explorer, cayley_explorer])
+def test_controls_are_large_enough_for_a_finger(show, make):
+    page = show(make().to_html())
+    sizes = page.locator(".et-root :is(button, input, select, td[data-g]):visible").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect()).map(b => Math.min(b.width, b.height))"
+    )
+    assert min(sizes) >= 24
+
+
 # ---------------------------------------------------------------------------------------- tables
 
 
@@ -186,7 +222,7 @@ def wrong_cells(page, group):
             cell = page.locator(f'td[data-g="{g}"][data-h="{h}"]')
             cell.click()
             _, _, composed, element = chain(page)
-            label = cell.get_attribute("aria-label").split(": ")[1]
+            label = cell.get_attribute("aria-label").split(", is ")[1]
             said = part(page, "says").inner_text()
             if composed != element or f"together {label}" not in said:
                 found.append((g, h))
@@ -261,8 +297,8 @@ def test_colors_follow_the_theme(show, make):
 
 
 def test_explorers_on_one_page_are_independent(show):
-    page = show("".join(e._repr_html_() for e in (orbit_explorer(), cayley_explorer())) +
-                orbit_explorer()._repr_html_())  # fmt: skip
+    made = (orbit_explorer(), cayley_explorer(), orbit_explorer())
+    page = started(show("".join(e._repr_html_() for e in made)))
     expect(page.locator(".et-orbits")).to_have_count(2)
     page.locator('[data-et="next"]').nth(0).click()
     where = page.locator('[data-et="where"]').all_inner_texts()

@@ -19,6 +19,8 @@ def opened(browser, site):
         page = context.new_page()
         page.on("request", lambda r: asked.append(r.url) if r.url[:4] == "http" else 0)
         page.goto((site / f"book/{name}.html").as_uri())
+        # It starts when it comes near the screen.
+        page.locator(".et-explorer").first.scroll_into_view_if_needed()
         page.wait_for_selector(".et-nero")
         return page
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor.nero import explorer
@@ -313,8 +314,21 @@ def test_missing_scores_are_hatched(show):
     assert text(page, "where").endswith("at 90°") and text(page, "score-0") == "missing"
 
 
+@pytest.mark.parametrize("width", [360, 900])
+def test_all_bars_share_one_scale(show, circle, width):
+    x, y, result = measured(so2(G))
+    names = ["a", "a television stand", "night stand"]
+    page = show(explorer({"one": result, "two": result}, x, labels=y, classes=names).to_html())
+    page.set_viewport_size({"width": width, "height": 900})
+    tracks = page.locator(".et-nero-bars .et-track").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect()).map(b => [b.left, b.width].map(Math.round))"
+    )
+    assert len(tracks) == 6 and len(set(map(tuple, tracks))) == 1
+    assert tracks[0][1] >= 38
+
+
 def test_explorers_on_one_page_are_independent(show, circle, planted):
-    page = show("".join(e._repr_html_() for e in (circle.made, planted, circle.made)))
+    page = started(show("".join(e._repr_html_() for e in (circle.made, planted, circle.made))))
     for k in range(3):  # the spoken line comes a little later
         expect(page.locator('[data-et="live"]').nth(k)).to_contain_text("Sample")
     states = lambda: page.locator(".et-nero").evaluate_all("e => e.map((x) => x.innerHTML)")
@@ -329,7 +343,7 @@ def test_no_id_occurs_twice(show, circle):
     orbit = shifts(SIDE, SIDE, 5)
     x, _, result = measured(orbit)
     maps = explorer({"one": result, "two": measured(orbit, seed=1)[2]}, x)
-    page = show("".join(e._repr_html_() for e in (maps, circle.made, maps)))
+    page = started(show("".join(e._repr_html_() for e in (maps, circle.made, maps))))
     ids = page.locator(".et-nero [id]").evaluate_all("e => e.map((x) => x.id)")
     assert len(ids) == len(set(ids)) >= 3
 

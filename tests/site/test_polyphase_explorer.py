@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor.explorers import polyphase_explorer
@@ -160,7 +161,7 @@ def test_reduced_motion_steps_instead(show):
 
 def test_explorers_on_one_page_are_independent(show):
     one, two = explorer(), explorer(seed=1)
-    page = show("".join(e._repr_html_() for e in (one, two, one)))
+    page = started(show("".join(e._repr_html_() for e in (one, two, one))))
     expect(page.locator(".et-poly")).to_have_count(3)
     states = lambda: page.locator('[data-et="where-dx"]').all_inner_texts()
     before = states()

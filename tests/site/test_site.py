@@ -49,6 +49,7 @@ class Visit:
     def __init__(self, browser, home, **options):
         self.home = home
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(120_000)  # for a starved machine
         self.page = self.context.new_page()
         self.outside, self.failed, self.said = [], [], []
         self.context.route("**/*", self._gate)
@@ -195,6 +196,27 @@ def test_chapters_have_a_badge_and_a_way_to_colab(site):
             own = f"colab/{page.relative_to(ROOT / 'book').as_posix()}"
             assert own in copies
             assert all((ROOT / copy).is_file() for copy in copies)
+
+
+def test_pages_say_what_they_are_to_machines(site):
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        for wanted in ("citation_title", "citation_author", "og:title", "og:image", "canonical"):
+            assert re.search(rf'<(meta|link)[^>]*"{wanted}"', text), (name, wanted)
+        assert f"{name}.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_downloads_are_the_notebook_with_and_without_outputs(site):
+    import nbformat
+
+    for page in pages(ROOT):
+        if page.suffix != ".ipynb":
+            continue
+        html = (site / page.relative_to(ROOT)).with_suffix(".html")
+        links = re.findall(r'href="([^"]*_sources/[^"]*\.ipynb)"', html.read_text(encoding="utf-8"))
+        nodes = [nbformat.read(html.parent / link, as_version=4) for link in dict.fromkeys(links)]
+        counts = [sum(len(c.get("outputs", ())) for c in node.cells) for node in nodes]
+        assert counts[0] == 0 < counts[1]
 
 
 def test_the_root_leads_to_the_index(visit, home):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import started
 from playwright.sync_api import expect
 
 from equitutor.explorers.soft import soft_explorer
@@ -179,7 +180,7 @@ def test_colors_follow_the_theme(show):
 
 def test_two_on_one_page_are_independent(show):
     one = explorer()
-    page = show("".join(e._repr_html_() for e in (one, one)))
+    page = started(show("".join(e._repr_html_() for e in (one, one))))
     expect(page.locator(".et-soft")).to_have_count(2)
     set_t(page.locator(".et-soft").nth(1), 0.5)
     assert page.locator('[data-et="t-text"]').all_inner_texts() == ["1.00", "0.50"]

@@ -136,6 +136,8 @@ def write_deck(node: NotebookNode, title: str, target: Path) -> None:
     from traitlets.config import Config
 
     removed = {"enabled": True, "remove_input_tags": {"no-input"}}
+    # A projector shows pictures; the drawings beside them are made for the themes of a page.
+    kinds = ["text/html", "text/markdown", "image/png", "text/latex", "text/plain"]
     exporter = SlidesExporter(
         template_name="equitutor",
         extra_template_basedirs=[str(HERE / "templates")],
@@ -143,7 +145,9 @@ def write_deck(node: NotebookNode, title: str, target: Path) -> None:
         reveal_theme="equitutor",
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        config=Config(TagRemovePreprocessor=removed),
+        config=Config(
+            TagRemovePreprocessor=removed, NbConvertBase={"display_data_priority": kinds}
+        ),
     )
     page, _ = exporter.from_notebook_node(node, {"metadata": {"name": title}})
     write_text(target, page)

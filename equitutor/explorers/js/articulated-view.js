@@ -62,8 +62,8 @@ function fitterMarkup(poses, axes, bends, names) {
 
 const ink = (canvas, name) => getComputedStyle(canvas).getPropertyValue(name).trim();
 
-// The scan over the predicted surface; returns the mean distance of the two surfaces in meters.
-function drawFit(canvas, scene, guess, body, labels, colors) {
+// The scan over the predicted surface, which is the more orange the farther it is off.
+function drawFit(canvas, scene, { guess, gaps, labels }, faces, reach, colors) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   const n = guess.length / 3;
@@ -72,11 +72,9 @@ function drawFit(canvas, scene, guess, body, labels, colors) {
     for (let i = 0; i < n; i++) sum += scene.vertices[3 * i + d] / n;
     return sum;
   });
-  const gap = Array.from({ length: n }, (_, i) => Math.sqrt(apart(guess, i, scene.vertices, i)));
-  const see = camera(canvas, middle, 0.52 / body.reach);
-  const { faces } = body;
+  const see = camera(canvas, middle, 0.52 / reach);
   drawSurface(context, see, guess, faces, (f) => {
-    const t = Math.min(1, (gap[faces[3 * f]] + gap[faces[3 * f + 1]] + gap[faces[3 * f + 2]]) / 3 / 0.3);
+    const t = Math.min(1, (gaps[faces[3 * f]] + gaps[faces[3 * f + 1]] + gaps[faces[3 * f + 2]]) / 3 / 0.3);
     return [205 + 30 * t, 214 - 100 * t, 222 - 170 * t];
   });
   const dots = labels.map((q, i) => [...see(...scene.points.subarray(3 * i, 3 * i + 3)), q]);
@@ -90,7 +88,6 @@ function drawFit(canvas, scene, guess, body, labels, colors) {
     context.fill();
     context.stroke();
   }
-  return gap.reduce((a, b) => a + b, 0) / n;
 }
 
 function drawBall(canvas, weights, elements, truth, guess) {
@@ -167,7 +164,7 @@ function drawCurve(canvas, curve, angle, marks, step) {
   ]) {
     context.strokeStyle = context.fillStyle = ink(canvas, color);
     context.lineWidth = 4;
-    const known = Object.entries(curve[name] ?? {}).map(([k, v]) => [Number(k), v]).sort((a, b) => a[0] - b[0]);
+    const known = [...curve[name].entries()].filter(([, v]) => v !== undefined);
     context.beginPath();
     known.forEach(([k, v], i) => {
       const joined = i && known[i - 1][0] === k - 1;
@@ -176,6 +173,9 @@ function drawCurve(canvas, curve, angle, marks, step) {
     context.stroke();
     for (const [k, v] of known) context.fillRect(x(k * step) - 4, y(v) - 4, 8, 8);
     context.textAlign = "left";
+    context.fillStyle = ink(canvas, "--et-ground"); // the words lie on dotted lines
+    context.fillRect(left + 10 + 130 * place, top + 1, context.measureText(label).width + 8, 26);
+    context.fillStyle = ink(canvas, color);
     context.fillText(label, left + 14 + 130 * place, top + 20);
   }
   context.strokeStyle = ink(canvas, "--et-ink");

@@ -35,8 +35,8 @@ function mount(root, data, onChange) {
     const head = short.map((s, k) => `<th scope="col" title="${labels[k]}" style="--et-fill:${color(k)}">${s}</th>`);
     const rows = mul.map((row, g) => `<tr><th scope="row" title="${labels[g]}" style="--et-fill:${color(g)}">${short[g]}</th>${row
       .map((k, h) => `<td role="gridcell" data-g="${g}" data-h="${h}" tabindex="-1" style="--et-fill:${color(k)}"
-        aria-label="${labels[h]}, then ${labels[g]}: ${labels[k]}">${short[k]}</td>`).join("")}</tr>`);
-    part("table").innerHTML = `<thead><tr><td class="et-corner" aria-label="row g, column h">g \\ h</td>${head.join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
+        aria-label="${short[k]}: ${labels[h]}, then ${labels[g]}, is ${labels[k]}">${short[k]}</td>`).join("")}</tr>`);
+    part("table").innerHTML = `<thead><tr><td class="et-corner" title="row g, column h">g \\ h</td>${head.join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
     part("table").setAttribute("aria-label", `Multiplication table of ${current().name}`);
   }
 

@@ -1,5 +1,6 @@
 // The explorer of controlled rotation: a digit is generated in the page while it is turned.
-// Concatenated behind unet.js, moves.js and diffusion-view.js, whose functions it uses.
+// Concatenated behind diffusion-view.js, whose functions it uses; `makeAnswers` comes from
+// dial-answers.js and runs in a worker.
 
 const PROCESSES = [
   { name: "whole chain (the paper)", start: 0, end: 1 },
@@ -9,14 +10,12 @@ const PROCESSES = [
 ];
 
 function mount(root, data, onChange) {
-  const { side: n, starts, images, times, levels, names } = data;
-  const networks = data.networks.map(unpackNetwork);
+  const { side: n, starts, images, times, names } = data;
   const pixels = n * n;
   const steps = times.length;
   const state = { network: 0, image: 0, process: 0, angle: data.angle, step: steps };
-  const plain = new Map(); // the chains without a turn
-  let [late, speaking] = [0, 0];
-  let turned = null;
+  const desk = employ(makeAnswers, data);
+  let [busy, speaking] = [false, 0];
 
   const hand = (name, radius) =>
     `<line class="${name}" data-et="${name}" x1="60" y1="60" x2="60" y2="${60 - radius}"></line>`;
@@ -49,36 +48,23 @@ function mount(root, data, onChange) {
     '</div></div></div><p class="et-live" aria-live="polite" data-et="live"></p></div>';
   const part = (name) => root.querySelector(`[data-et="${name}"]`);
   const write = (name, text) => (part(name).textContent = text);
-  const noise = () => Float64Array.from(starts.subarray(state.image * pixels).subarray(0, pixels));
+  const noise = () => starts.subarray(state.image * pixels, (state.image + 1) * pixels);
 
-  function increments() {
-    const { start, end } = PROCESSES[state.process];
+  function question() {
+    const { network, image, process, angle } = state;
+    const { start, end } = PROCESSES[process];
     const inside = times.map((_, k) => start <= (k + 0.5) / steps && (k + 0.5) / steps <= end);
     const count = inside.filter(Boolean).length;
-    return inside.map((one) => (one ? state.angle / count : 0));
+    const turns = inside.map((one) => (one ? angle / count : 0));
+    return { network, image, turns, after: count ? 0 : angle };
   }
-  function compute() {
-    const network = networks[state.network];
-    const key = `${state.network} ${state.image}`;
-    if (!plain.has(key)) {
-      const zeros = times.map(() => 0);
-      plain.set(key, sampleChain(network, noise(), n, times, levels, zeros));
-    }
-    const rest = plain.get(key);
-    const last = steps - 1;
-    let trace = rest;
-    if (state.angle && state.process < 3)
-      trace = sampleChain(network, noise(), n, times, levels, increments());
-    else if (state.angle)
-      trace = rest.map((x, k) => (k === last ? idealRotate(x, n, state.angle) : x));
-    turned = { rest: rest[last], trace, ...realizedAngle(rest[last], trace[last], n) };
-  }
+  const answer = () => desk.known(question());
 
   function paintStep() {
-    const { trace } = turned;
-    const x = state.step ? trace[state.step - 1] : noise();
+    const trace = answer()?.trace;
+    const x = state.step ? trace?.[state.step - 1] : noise();
     const done = state.step === steps; // finished images are shown on the scale of images
-    drawMap(part("now"), x, n, done ? -1 : -2, done ? 1 : 2);
+    if (x) drawMap(part("now"), x, n, done ? -1 : -2, done ? 1 : 2);
     part("step").value = state.step;
     write("step-text", `${String(state.step).padStart(2)} of ${steps}`);
     write("when", state.step === 0 ? "pure noise" : done ? "finished" : `after step ${state.step}`);
@@ -93,33 +79,39 @@ function mount(root, data, onChange) {
     place("et-asked", state.angle);
     place("knob", state.angle);
   }
+  // What the reader set, at once; what was generated, as soon as the chain has run.
   function paint() {
-    compute();
-    drawMap(part("still"), turned.rest, n, -1, 1);
-    drawMap(part("made"), turned.trace[steps - 1], n, -1, 1);
-    place("et-realized", turned.angle);
-    write("realized", `${signed(turned.angle, 0)}°`);
-    write("alike", turned.alike.toFixed(2));
-    write("how", state.process < 3 ? "turned while it was made" : "turned when it was finished");
     part("network").value = state.network;
     part("process").value = state.process;
     root.querySelectorAll(".et-thumb").forEach((thumb, k) =>
       thumb.setAttribute("aria-pressed", String(k === state.image)));
     paintAngle();
     paintStep();
+    const found = answer();
+    root.setAttribute("aria-busy", String(!found));
+    if (!found) return work();
+    const { rest, trace, angle, alike } = found;
+    drawMap(part("still"), rest, n, -1, 1);
+    drawMap(part("made"), trace[steps - 1], n, -1, 1);
+    place("et-realized", angle);
+    write("realized", `${signed(angle, 0)}°`);
+    write("alike", alike.toFixed(2));
+    write("how", state.process < 3 ? "turned while it was made" : "turned when it was finished");
     clearTimeout(speaking);
-    const words = `asked ${state.angle} degrees, realized ${turned.angle}, likeness ${turned.alike.toFixed(2)}`;
+    const words = `asked ${state.angle} degrees, realized ${angle}, likeness ${alike.toFixed(2)}`;
     speaking = setTimeout(() => write("live", words), 500);
   }
-  // The hand follows at once; the chain is run when it rests for a moment.
+  async function work() {
+    if (busy) return;
+    busy = true;
+    while (root.isConnected && !answer()) await desk.ask(question());
+    busy = false;
+    if (root.isConnected) paint();
+  }
   function change(next) {
     Object.assign(state, next);
     if ("step" in next) paintStep();
-    else {
-      paintAngle();
-      clearTimeout(late);
-      late = setTimeout(() => root.isConnected && paint(), 40);
-    }
+    else paint();
     onChange({ ...state });
   }
 
@@ -164,6 +156,6 @@ function mount(root, data, onChange) {
       Object.assign(state, next);
       paint();
     },
-    stop: () => clearTimeout(late),
+    stop: desk.stop,
   };
 }

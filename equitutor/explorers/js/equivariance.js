@@ -1,17 +1,13 @@
 // The explorer of sub-pixel shifts and angles: denoisers answer while the reader moves their input.
-// Concatenated behind unet.js, moves.js and diffusion-view.js, whose functions it uses.
+// Concatenated behind diffusion-view.js, whose functions it uses; `makeAnswers` comes from
+// equivariance-answers.js and runs in a worker.
 
 function mount(root, data, onChange) {
-  const { side: n, noisy, images, times, levels, names } = data;
-  const networks = data.networks.map(unpackNetwork);
+  const { side: n, images, times, names } = data;
   const pixels = n * n;
-  const mask = discMask(n);
-  // Noisy images (level, image), row by row, band-limited already.
-  const input = (level, image) =>
-    Float64Array.from(noisy.subarray((level * images + image) * pixels).subarray(0, pixels));
   const state = { network: 0, image: 0, level: 1, dy: 0.21, dx: 0.37, angle: 0 };
-  const still = new Map(); // f(x) of each network, image and level
-  let [late, speaking] = [0, 0];
+  const desk = employ(makeAnswers, data);
+  let [busy, speaking] = [false, 0];
 
   root.innerHTML =
     '<div class="et-diff"><div class="et-bar">' +
@@ -42,51 +38,46 @@ function mount(root, data, onChange) {
   const part = (name) => root.querySelector(`[data-et="${name}"]`);
   const write = (name, text) => (part(name).textContent = text);
 
-  const move = (x) => {
-    const y = state.angle ? idealRotate(x, n, state.angle) : x;
-    return state.dy || state.dx ? idealShift(y, n, state.dy, state.dx) : y;
-  };
-  const clean = (k, x) => denoise(networks[k], x, times[state.level], levels[state.level], 1.5).clean;
-  function answer(k) {
-    const key = `${k} ${state.image} ${state.level}`;
-    const x = input(state.level, state.image);
-    if (!still.has(key)) still.set(key, clean(k, x));
-    const moved = move(x);
-    const [first, then] = [clean(k, moved), move(still.get(key))];
-    const dB = decibels(first, then, state.angle ? mask : null);
-    const words = dB > 300 ? "exact" : `${dB.toFixed(1)} dB`;
-    write(`dB-${k}`, words.padStart(9));
-    part(`row-${k}`).querySelector(".et-fill").style.width = `${Math.min(100, Math.max(0, dB / 1.5))}%`;
-    return { moved, first, then, dB, words };
-  }
+  const question = (network) => ({ ...state, network });
+  const answer = (network) => desk.known(question(network));
 
+  // What the reader set, at once; what each network says of it, as soon as it has answered.
   function paint() {
     const k = state.network;
-    const { moved, first, then, words } = answer(k);
-    drawMap(part("input"), moved, n, -2, 2);
-    drawMap(part("first"), first, n, -1, 1);
-    drawMap(part("then"), then, n, -1, 1);
-    drawMap(part("gap"), first.map((v, i) => v - then[i]), n, -0.5, 0.5, true);
     for (const [name, digits] of [["dx", 2], ["dy", 2], ["angle", 0]]) {
       part(name).value = state[name];
       write(`${name}-text`, signed(state[name], digits));
     }
     part("network").value = k;
     part("level").value = state.level;
-    names.forEach((_, i) => part(`row-${i}`).classList.toggle("et-mine", i === k));
     root.querySelectorAll(".et-thumb").forEach((thumb, i) =>
       thumb.setAttribute("aria-pressed", String(i === state.image)));
-    // The other networks answer when the reader has stopped for a moment.
-    clearTimeout(late);
-    const others = names.map((_, i) => i).filter((i) => i !== k);
-    const next = () => {
-      if (!others.length || !root.isConnected) return;
-      answer(others.shift());
-      late = setTimeout(next, 0);
-    };
-    late = setTimeout(next, 30);
+    names.forEach((_, i) => {
+      part(`row-${i}`).classList.toggle("et-mine", i === k);
+      const dB = answer(i)?.dB;
+      if (dB === undefined) return;
+      write(`dB-${i}`, (dB > 300 ? "exact" : `${dB.toFixed(1)} dB`).padStart(9));
+      part(`row-${i}`).querySelector(".et-fill").style.width = `${Math.min(100, Math.max(0, dB / 1.5))}%`;
+    });
+    root.setAttribute("aria-busy", String(names.some((_, i) => !answer(i))));
+    work();
+    const found = answer(k);
+    if (!found) return;
+    const { moved, first, then } = found;
+    drawMap(part("input"), moved, n, -2, 2);
+    drawMap(part("first"), first, n, -1, 1);
+    drawMap(part("then"), then, n, -1, 1);
+    drawMap(part("gap"), first.map((v, i) => v - then[i]), n, -0.5, 0.5, true);
     clearTimeout(speaking);
-    speaking = setTimeout(() => write("live", `${names[k]}: ${words}`), 500);
+    speaking = setTimeout(() => write("live", `${names[k]}: ${part(`dB-${k}`).textContent}`), 500);
+  }
+  // The chosen network answers first.
+  async function work() {
+    if (busy) return;
+    busy = true;
+    const missing = () => [state.network, ...names.keys()].find((k) => !answer(k));
+    for (let k; root.isConnected && (k = missing()) !== undefined; paint()) await desk.ask(question(k));
+    busy = false;
   }
   function change(next) {
     Object.assign(state, next);
@@ -115,6 +106,6 @@ function mount(root, data, onChange) {
       Object.assign(state, next);
       paint();
     },
-    stop: () => clearTimeout(late),
+    stop: desk.stop,
   };
 }

@@ -1,19 +1,22 @@
 // Ideal shifts and rotations of square images on a torus, and the reverse steps of a diffusion chain.
 
-// Weights K(u) of the sample at distance u - shift: all waves but the Nyquist wave move. That one, of
-// an even n, is multiplied by `nyquist`.
-function slideRow(x, n, at, stride, shift, nyquist) {
-  const row = new Float64Array(n);
-  for (let i = 0; i < n; i++) row[i] = x[at + i * stride];
+// Weights of the sample at distance k - shift, k = 0 ... n - 1: all waves but the Nyquist wave move.
+// That one, of an even n, is multiplied by `nyquist`.
+function kernel(n, shift, nyquist) {
+  return Float64Array.from({ length: n }, (_, k) => {
+    let weight = 1;
+    for (let w = 1; w < n / 2; w++) weight += 2 * Math.cos((2 * Math.PI * w * (k - shift)) / n);
+    if (n % 2 === 0) weight += k % 2 ? -nyquist : nyquist;
+    return weight / n;
+  });
+}
+
+function slideRow(x, n, at, stride, weights) {
+  const row = Float64Array.from({ length: n }, (_, i) => x[at + i * stride]);
   for (let j = 0; j < n; j++) {
     let sum = 0;
-    for (let i = 0; i < n; i++) {
-      let weight = 1;
-      for (let k = 1; k < n / 2; k++) weight += 2 * Math.cos((2 * Math.PI * k * (j - i - shift)) / n);
-      if (n % 2 === 0) weight += (j - i) % 2 ? -nyquist : nyquist;
-      sum += weight * row[i];
-    }
-    x[at + j * stride] = sum / n;
+    for (let i = 0; i < n; i++) sum += weights[(j - i + n) % n] * row[i];
+    x[at + j * stride] = sum;
   }
 }
 
@@ -24,8 +27,9 @@ export function idealShift(x, n, dy, dx) {
   const source = (i, d) => (((i - d) % n) + n) % n;
   const y = Float64Array.from(x, (_, k) => x[source(Math.floor(k / n), down) * n + source(k % n, right)]);
   const [rows, columns] = [dy - down, dx - right];
-  if (rows) for (let k = 0; k < n; k++) slideRow(y, n, k, n, rows, Math.cos(Math.PI * rows));
-  if (columns) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, columns, Math.cos(Math.PI * columns));
+  const [vertical, horizontal] = [rows, columns].map((s) => kernel(n, s, Math.cos(Math.PI * s)));
+  if (rows) for (let k = 0; k < n; k++) slideRow(y, n, k, n, vertical);
+  if (columns) for (let k = 0; k < n; k++) slideRow(y, n, k * n, 1, horizontal);
   return y;
 }
 
@@ -47,10 +51,10 @@ export function idealRotate(x, n, angle) {
   if (rest === 0) return y;
   const shear = () => {
     for (let i = 0; i < n; i++)
-      slideRow(y, n, i * n, 1, Math.tan(rest / 2) * (i - (n - 1) / 2), 1);
+      slideRow(y, n, i * n, 1, kernel(n, Math.tan(rest / 2) * (i - (n - 1) / 2), 1));
   };
   shear();
-  for (let j = 0; j < n; j++) slideRow(y, n, j, n, -Math.sin(rest) * (j - (n - 1) / 2), 1);
+  for (let j = 0; j < n; j++) slideRow(y, n, j, n, kernel(n, -Math.sin(rest) * (j - (n - 1) / 2), 1));
   shear();
   return y;
 }

@@ -85,6 +85,7 @@ function mount(root, data, onChange) {
     part("main").setAttribute("aria-label", `${shapes[state.shape].name}: ${words}`);
     root.querySelectorAll("[data-index]").forEach((b) => {
       b.classList.toggle("et-on", Number(b.dataset.index) === k);
+      b.tabIndex = Number(b.dataset.index) === k ? 0 : -1; // one tab stop for all elements
       b.classList.toggle("et-seen", seen.has(Number(b.dataset.index)));
     });
     dial();
@@ -123,6 +124,7 @@ function mount(root, data, onChange) {
   }
 
   function choose(changes) {
+    if (changes.group && !GROUPS[changes.group]) throw RangeError(`no group ${changes.group}`);
     stop();
     Object.assign(state, { index: 0 }, changes);
     state.shape = Math.min(state.shape, shapes.length - 1);
@@ -160,13 +162,17 @@ function mount(root, data, onChange) {
     if (et === "home") go(0);
   });
   part("slider").addEventListener("input", (event) => (stop(), go(Number(event.target.value))));
-  part("view").addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  root.addEventListener("keydown", (event) => {
+    const cell = event.target.closest("[data-index]");
+    if (!cell && event.target !== part("view")) return;
+    const row = cell ? (state.group === "shifts" ? SIDE : 4) : 1; // up and down in a grid of elements
+    const step = { ArrowRight: 1, ArrowDown: row, ArrowLeft: -1, ArrowUp: -row }[event.key];
     if (step) stop(), go(state.index + step);
     else if (event.key === "Home") stop(), go(0);
-    else if (event.key === " " && !still) play();
+    else if (event.key === " " && !still && !cell) play();
     else return;
     event.preventDefault();
+    if (cell) root.querySelector(`[data-index="${state.index}"]`).focus();
   });
   choose({});
   return { get: () => ({ ...state }), set: choose, stop };
