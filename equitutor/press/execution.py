@@ -61,6 +61,7 @@ def execute(
     """
     node = nbformat.read(notebook, as_version=4)
     kernel_env = {**os.environ, "EQUITUTOR_PROFILE": profile, **(env or {})}
+    kernel_env["EQUITUTOR_STATIC"] = "1"  # figures for a page (`figures.use`)
     # Without it the debugger of each kernel prints a note about frozen modules.
     kernel_env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     if threads is not None:

@@ -31,6 +31,7 @@ def kernel_pid():
 def test_chapter_runs(name, monkeypatch):
     notebook = chapters(ROOT)[name]
     monkeypatch.setenv("EQUITUTOR_PROFILE", executed.PROFILE)
+    monkeypatch.setenv("EQUITUTOR_STATIC", "1")  # what the pages show
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     key = executed.cache_key(ROOT, notebook)
