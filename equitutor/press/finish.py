@@ -20,13 +20,14 @@ UNUSED = [
     "prf-prf.html",
 ]  # fmt: skip
 USED = "tex-chtml.js"
+DONE = "<!-- mended -->\n"  # the end of a page that has been
 PLAIN = ".plain.ipynb"  # a notebook without its outputs, beside the one with them
 # Lists and overviews are no running text.
 WITHOUT_TERMS = {"index", "glossary", "claims", "references", "notation", "genindex", "search"}
 
 
 def finish(site: Path) -> None:
-    """Mend all pages below a folder, in place, and delete the scripts that none of them loads.
+    """Mend all new pages below a folder, in place, and delete the scripts that none of them loads.
 
     Args:
         site: folder of the rendered pages.
@@ -34,14 +35,18 @@ def finish(site: Path) -> None:
     words = site / "book/glossary.html"
     known = terms.glossary(words.read_text(encoding="utf-8")) if words.is_file() else {}
     for path in site.rglob("*.html"):
-        page = without_labels(without_repeats(path.read_text(encoding="utf-8")))
+        page = path.read_text(encoding="utf-8")
+        if page.endswith(DONE):
+            continue  # a build of some pages left it as it was
+        page = without_labels(without_repeats(page))
         if path.stem not in WITHOUT_TERMS:
             page = terms.linked(page, known, os.path.relpath(words, path.parent))
         if 'class="et-badge"' in page:  # a chapter
             page = with_notebooks(with_minutes(page))
-        write_text(path, to_copies(tables.mended(page)))
+        write_text(path, to_copies(tables.mended(page)) + DONE)
     for path in site.glob("_sources/**/*.ipynb"):
-        write_text(path.with_suffix(PLAIN), without_outputs(path.read_text(encoding="utf-8")))
+        if not path.name.endswith(PLAIN):
+            write_text(path.with_suffix(PLAIN), without_outputs(path.read_text(encoding="utf-8")))
     for pattern in UNUSED:
         for path in [p for p in site.glob(pattern) if p.name != USED]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
