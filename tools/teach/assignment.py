@@ -61,6 +61,7 @@ checks_folder = Path(tempfile.mkdtemp())
 for question, text in checks.items():
     (checks_folder / f"{{question}}.py").write_text(text, encoding="utf-8")
 grader = otter.Notebook(tests_dir=str(checks_folder))"""
+YOURS = 'raise NotImplementedError("this is for you to write")'
 HAND_IN = """## Hand in
 
 Restart the kernel and run all cells from the top. Then save the notebook, download it, and hand \
@@ -164,6 +165,9 @@ def alone(
         if cell.source:
             cell.id = f"{name}-{len(cells)}"
             cells.append(cell)
+    for cell in cells:
+        if cell.cell_type == "code" and "otter_answer_cell" in cell.metadata.get("tags", []):
+            cell.source = to_write(cell.source)
     kept = {cell.id: dict(cell.metadata) for cell in cells}
     plain = nbformat.v4.new_notebook(cells=cells, metadata=dict(node.metadata))
     made = copy_for_colab(plain, f"teach/{name}", book)
@@ -179,6 +183,16 @@ def alone(
     made.metadata.pop("accelerator", None)  # a CPU will do
     made.metadata["otter"] = {"assignment_name": f"equitutor-{name}"}
     return made
+
+
+def to_write(source: str) -> str:
+    """Returns an answer cell whose dots say what they wait for when a check comes by.
+
+    >>> print(to_write("def twice(x):\\n    ..."))
+    def twice(x):
+        raise NotImplementedError("this is for you to write")
+    """
+    return re.sub(r"^( +)\.\.\.$", rf"\1{YOURS}", source, flags=re.MULTILINE)
 
 
 def _quoted(text: str) -> str:
