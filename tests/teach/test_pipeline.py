@@ -118,6 +118,16 @@ def test_a_report_does_not_open_a_hidden_check():
     assert "assert layer" not in closed and closed.count("q1 - 1 result") == 1
 
 
+def test_code_that_lecturers_show_does_what_the_notes_say(capsys):
+    notes = (ROOT / "book/teach/what-breaks-equivariance.md").read_text(encoding="utf-8")
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", notes, re.DOTALL):
+        exec(block, space)
+    features, answer, even, odd = capsys.readouterr().out.splitlines()
+    assert float(features.split()[-1]) > 0.5 and float(answer.split()[-1]) < 1e-5
+    assert float(even.split()[-1]) > 0.5 and odd == "33 0.0"
+
+
 def test_what_is_no_autograder_is_refused(tmp_path, capsys):
     (tmp_path / "a.ipynb").write_text("{}")
     assert main([str(tmp_path), str(tmp_path)]) == 2

@@ -10,6 +10,7 @@ from equitutor.explorers.host import Explorer
 from tools.colab import read_book
 from tools.teach import slides
 from tools.teach.assignment import sessions
+from tools.teach.notes import appendix
 from tools.teach.slides import deck, vendor, write_deck
 
 BOOK = read_book(ROOT)
@@ -82,6 +83,24 @@ def test_a_long_deck_gives_up_its_longest_code():
     made = parts(lesson(*cells))
     assert len(made) == slides.MOST
     assert max(shown.count("y = 1") for shown, _ in made) < 17
+
+
+def test_notes_name_the_slides_and_what_makes_wait():
+    begin, end = "2026-11-29T00:52:26.002846Z", "2026-11-29T00:52:35.502846Z"
+    times = {"execution": {"iopub.execute_input": begin, "shell.execute_reply": end}}
+    cells = [
+        TEXT("# All\n\n- a list"),
+        CODE("quick = 1"),
+        TEXT("## Train\n\nNow."),
+        CODE("train()"),
+    ]
+    cells[3].metadata |= times
+    executed = nbformat.v4.new_notebook(cells=cells)
+    text = appendix(executed, lesson(*cells))
+    assert "1. All\n" in text and "3. Train\n" in text and "| Train | 10 |" in text
+    assert "| All" not in text
+    cells[3].metadata.pop("execution")
+    assert "Nowhere" in appendix(executed, lesson(*cells))
 
 
 @pytest.fixture(scope="module")
