@@ -209,10 +209,11 @@ def _closed(words: str, hidden: set[str]) -> str:
     # What a check or an answer says is indented further, so it can't begin a part.
     parts = re.split(r"(?m)^ {4}(?=\S+ - \d+ (?:message|result):)", words)
     for k, part in enumerate(parts):
-        head = re.match(r"(\S+ - \d+) result:\s*(\S)", part)
+        head = re.match(r"(\S+ - \d+) (message|result):\s*(\S)", part)
         if head and head[1] in hidden:
-            parts[k] = f"{head[1]} (hidden): {'passed' if head[2] == '✅' else 'failed'}\n\n"
-    return "    ".join(parts)
+            verdict = "passed" if head[3] == "✅" else "failed"
+            parts[k] = f"{head[1]} (hidden): {verdict}\n\n" if head[2] == "result" else None
+    return "    ".join(part for part in parts if part is not None)
 
 
 def _block(words: str) -> str:

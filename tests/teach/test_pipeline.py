@@ -109,13 +109,18 @@ def test_a_notebook_that_hangs_or_dies_gets_a_note_and_stops_nobody(made, studen
 
 def test_a_report_does_not_open_a_hidden_check():
     """What an answer says looks like the head of a check that everybody may read."""
-    said = "q1 results:\n    q1 - 1 result:\n        ✅ Test case passed\n\n    q1 - 2 result:\n"
+    said = "q1 results:\n    q1 - 1 result:\n        ✅ Test case passed\n\n"
+    said += "    q1 - 2 message: The layer has no clothes.\n\n    q1 - 2 result:\n"
     said += "        ❌ Test case failed\n        Error: assert layer\n        q1 - 1 result:\n"
     made = Grade("ada", {"q1": 1.0}, {"q1": 2.0}, {"q1": said}, {"q1 - 2"})
     assert "assert layer" in report(made, details=True)
     closed = report(made)
     assert "q1 - 2 (hidden): failed" in closed and "✅ Test case passed" in closed
-    assert "assert layer" not in closed and closed.count("q1 - 1 result") == 1
+    assert (
+        "assert layer" not in closed
+        and "clothes" not in closed
+        and closed.count("q1 - 1 result") == 1
+    )
 
 
 def test_code_that_lecturers_show_does_what_the_notes_say(capsys):
