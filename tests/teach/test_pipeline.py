@@ -207,6 +207,12 @@ def test_a_notebook_alone_is_plain_and_asks_only_for_what_is_missing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "pip" in done.stdout and "equitutor @ git+" in done.stdout
     assert "otter-grader" not in done.stdout
+    # Otter comes without what it asks for, which would replace the ipywidgets that are there.
+    fake = fake.replace("name == 'equitutor'", "name in ('equitutor', 'otter')")
+    done = run("-c", fake + setup, cwd=tmp_path)
+    first, second = done.stdout.splitlines()
+    assert "equitutor @" in first and "--no-deps" not in first
+    assert "otter-grader==" in second and "--no-deps" in second and "ipywidgets" not in second
 
 
 def test_the_student_notebook_runs_alone_in_an_empty_folder(student, tmp_path):
