@@ -1,9 +1,12 @@
 """Grades a folder of submissions without Docker: a time limit for each, a table, a report for each.
 
-    python -m tools.grade ARCHIVE FOLDER [--out GRADES] [--seconds 300] [--memory 4]
+    python -m tools.grade ARCHIVE FOLDER [--out GRADES] [--seconds 300] [--memory 4] [--jobs 1]
 
 ARCHIVE is a session's ``autograder.zip`` or its folder ``autograder``. FOLDER holds one notebook,
 or one zip with a notebook, for each student; the file's name is the name in the table.
+
+GRADES gets ``grades.csv`` and a report for each student. Of a hidden check this report tells only
+whether it passed: next year's students would like to know more. ``details`` has all that was said.
 
 This is no sandbox. A submission is a program, and it runs as you: it can read your files, use your
 network, and write down any grade it likes. Grade strangers on a machine, or in an account, that
@@ -13,13 +16,16 @@ holds nothing else, for instance in a container without a network:
 """
 
 import argparse
+import ast
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +45,7 @@ class Grade:
         scores: question -> points.
         possible: question -> points that can be had.
         words: question -> what the checks said.
+        hidden: names of the checks that students don't see.
         note: why there is no result, or "".
     """
 
@@ -46,6 +53,7 @@ class Grade:
     scores: dict[str, float] = field(default_factory=dict)
     possible: dict[str, float] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     note: str = ""
 
     @property
@@ -63,7 +71,7 @@ def grade(archive: Path, submission: Path, seconds: float = 300, memory: float =
         seconds: time limit; after it the submission and all that it started are ended.
         memory: limit for the address space of each of its processes, in GB; 0 sets none.
     """
-    made = Grade(submission.stem)
+    made = Grade(submission.stem, hidden=hidden_checks(archive))
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, "-m", "otter", "run", "--no-logo", "-o", place]
         command += ["-a", str(archive.resolve()), str(submission.resolve())]
@@ -140,6 +148,24 @@ def as_zip(archive: Path, place: Path) -> Path:
     return archive
 
 
+def hidden_checks(archive: Path) -> set[str]:
+    """Returns the names of the checks that students don't see, as Otter numbers them: "q2 - 3".
+
+    Args:
+        archive: the autograder, as a zip file.
+    """
+    found = set()
+    with zipfile.ZipFile(archive) as content:
+        for path in (n for n in content.namelist() if re.fullmatch(r"tests/\w+\.py", n)):
+            body = ast.parse(content.read(path)).body
+            checks = [part for part in body if isinstance(part, ast.FunctionDef)]
+            for number, check in enumerate(checks, 1):
+                words = {k.arg: ast.unparse(k.value) for k in check.decorator_list[0].keywords}
+                if words.get("hidden") == "True":
+                    found.add(f"{Path(path).stem} - {number}")
+    return found
+
+
 def table(grades: list[Grade]) -> str:
     """Returns the grades as CSV: file, total, one column a question, note.
 
@@ -158,8 +184,12 @@ def table(grades: list[Grade]) -> str:
     return out.getvalue()
 
 
-def report(made: Grade) -> str:
-    """Returns a report for a student, in Markdown: points and what each check said."""
+def report(made: Grade, *, details: bool = False) -> str:
+    """Returns a report in Markdown: points and what each check said.
+
+    Args:
+        details: for the lecturer: also what the hidden checks said.
+    """
     if made.note:
         return (
             f"# {made.name}: no result\n\nYour notebook could not be graded: {made.note}. "
@@ -168,9 +198,22 @@ def report(made: Grade) -> str:
     parts = [f"# {made.name}: {made.total:g} of {sum(made.possible.values()):g} points"]
     for question, possible in made.possible.items():
         words = made.words[question].strip()
+        words = words if details else _closed(words, made.hidden)
         parts.append(f"## {question}: {made.scores[question]:g} of {possible:g}\n\n{_block(words)}")
     parts.append("Questions in words are graded by hand and are not in this sum.")
     return "\n\n".join(parts) + "\n"
+
+
+def _closed(words: str, hidden: set[str]) -> str:
+    """Returns what checks said, of hidden ones only whether they passed."""
+    # What a check or an answer says is indented further, so it can't begin a part.
+    parts = re.split(r"(?m)^ {4}(?=\S+ - \d+ (?:message|result):)", words)
+    for k, part in enumerate(parts):
+        head = re.match(r"(\S+ - \d+) (message|result):\s*(\S)", part)
+        if head and head[1] in hidden:
+            verdict = "passed" if head[3] == "✅" else "failed"
+            parts[k] = f"{head[1]} (hidden): {verdict}\n\n" if head[2] == "result" else None
+    return "    ".join(part for part in parts if part is not None)
 
 
 def _block(words: str) -> str:
@@ -185,6 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("grades"), help="default: grades")
     parser.add_argument("--seconds", type=float, default=300, help="limit for each (300)")
     parser.add_argument("--memory", type=float, default=4, help="GB for each process (4); 0: any")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at the same time (1)")
     options = parser.parse_args(argv)
     print(WARNING, file=sys.stderr)
     found = [p for p in sorted(options.folder.glob("*")) if p.suffix in (".ipynb", ".zip")]
@@ -194,12 +238,17 @@ def main(argv: list[str] | None = None) -> int:
             raise BookError(f"{options.folder} holds no notebook")
         with tempfile.TemporaryDirectory() as place:
             archive = as_zip(options.archive, Path(place))
-            for submission in found:
-                made = grade(archive, submission, options.seconds, options.memory)
-                grades.append(made)
-                write_text(options.out / f"{made.name}.md", report(made))
-                write_text(options.out / "grades.csv", table(grades))
-                print(f"{made.name}: {made.note or format(made.total, 'g')}", flush=True)
+
+            def judged(submission: Path) -> Grade:
+                return grade(archive, submission, options.seconds, options.memory)
+
+            with ThreadPoolExecutor(options.jobs) as workers:
+                for made in workers.map(judged, found):
+                    grades.append(made)
+                    write_text(options.out / f"{made.name}.md", report(made))
+                    write_text(options.out / f"details/{made.name}.md", report(made, details=True))
+                    write_text(options.out / "grades.csv", table(grades))
+                    print(f"{made.name}: {made.note or format(made.total, 'g')}", flush=True)
     except BookError as error:
         print(f"grade: {error}", file=sys.stderr)
         return 2

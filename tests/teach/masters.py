@@ -10,6 +10,8 @@ import torch
 import yaml
 from conftest import ROOT
 
+from tools.teach.assignment import to_write
+
 
 @dataclass
 class Question:
@@ -34,10 +36,10 @@ class Question:
     @property
     def starter(self):
         """What students find in the answer cell."""
-        return re.sub(
+        return to_write(re.sub(
             r"^( *)# BEGIN SOLUTION.*?# END SOLUTION[^\n]*$", r"\1...", self.solution,
             flags=re.MULTILINE | re.DOTALL,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def passed(self, answer):
         """Yields for each check whether an answer passes it, and its points."""

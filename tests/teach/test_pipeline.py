@@ -19,7 +19,7 @@ from tools.grade import Grade, main, report, table
 from tools.teach.assignment import alone, leaks, needed, sessions
 
 SESSION = "groups-and-orbits"
-ENDLESS = "while True:\n    pass"
+ENDLESS = "import time\nwhile True:\n    time.sleep(1)"  # leaves the processor to the others
 DEATH = "import os\nos._exit(1)"
 
 
@@ -72,15 +72,21 @@ def test_one_session_from_master_to_grade(made, student, tmp_path, capsys):
     folder.mkdir()
     handed_in(student, folder, "ada", [q1, q2, lift, mix])
     handed_in(student, folder, "empty", [])
-    half = [q1, "def kind(act, mul, x):\n    raise RuntimeError", "def lift(x, w:\n    return"]
-    handed_in(student, folder, "half", half)
-    assert main([str(made / "autograder"), str(folder), "--out", str(out)]) == 0
+    # raises what it was given, to get it into the report; the next one is no Python
+    raises = "def kind(act, mul, x):\n    raise RuntimeError(f'stolen {mul}')"
+    handed_in(student, folder, "half", [q1, raises, "def lift(x, w:\n    return"])
+    words = [str(made / "autograder"), str(folder), "--out", str(out), "--jobs", "3"]
+    assert main(words) == 0
     found = rows(out)
     totals = {name: float(row["total"]) for name, row in found.items()}
     assert totals == {"ada": 16, "empty": 0, "half": 4}
     assert {name: row["note"] for name, row in found.items()} == dict.fromkeys(totals, "")
     assert "16 of 16" in (out / "ada.md").read_text()
-    assert "q2: 0 of 6" in (out / "half.md").read_text()
+    half, details = (out / "half.md").read_text(), (out / "details/half.md").read_text()
+    assert "q2: 0 of 6" in half and half.count("stolen") == 1  # by the check that all have seen
+    assert "q2 - 2 (hidden): failed" in half and "q1 - 3 (hidden)" not in half  # q1 is all right
+    assert details.count("stolen") == 6 and "(hidden)" not in details
+    assert "this is for you to write" in (out / "empty.md").read_text()
     assert "no sandbox" in capsys.readouterr().err
 
 
@@ -92,13 +98,39 @@ def test_a_notebook_that_hangs_or_dies_gets_a_note_and_stops_nobody(made, studen
     handed_in(node, folder, "dies", [], after=DEATH)
     handed_in(node, folder, "endless", [], after=ENDLESS)
     (folder / "nonsense.ipynb").write_text("this is no notebook")
-    words = [str(made / "autograder.zip"), str(folder), "--out", str(out), "--seconds", "25"]
-    assert main(words) == 1
+    words = [str(made / "autograder.zip"), str(folder), "--out", str(out), "--jobs", "3"]
+    assert main([*words, "--seconds", "25"]) == 1
     found = rows(out)
     assert set(found) == {"dies", "endless", "nonsense"}
     assert all(row["total"] == "0" and row["note"] for row in found.values())
     assert found["endless"]["note"] == "no result after 25 s"
     assert "could not be graded" in (out / "dies.md").read_text()
+
+
+def test_a_report_does_not_open_a_hidden_check():
+    """What an answer says looks like the head of a check that everybody may read."""
+    said = "q1 results:\n    q1 - 1 result:\n        ✅ Test case passed\n\n"
+    said += "    q1 - 2 message: The layer has no clothes.\n\n    q1 - 2 result:\n"
+    said += "        ❌ Test case failed\n        Error: assert layer\n        q1 - 1 result:\n"
+    made = Grade("ada", {"q1": 1.0}, {"q1": 2.0}, {"q1": said}, {"q1 - 2"})
+    assert "assert layer" in report(made, details=True)
+    closed = report(made)
+    assert "q1 - 2 (hidden): failed" in closed and "✅ Test case passed" in closed
+    assert (
+        "assert layer" not in closed
+        and "clothes" not in closed
+        and closed.count("q1 - 1 result") == 1
+    )
+
+
+def test_code_that_lecturers_show_does_what_the_notes_say(capsys):
+    notes = (ROOT / "book/teach/what-breaks-equivariance.md").read_text(encoding="utf-8")
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", notes, re.DOTALL):
+        exec(block, space)
+    features, answer, even, odd = capsys.readouterr().out.splitlines()
+    assert float(features.split()[-1]) > 0.5 and float(answer.split()[-1]) < 1e-5
+    assert float(even.split()[-1]) > 0.5 and odd == "33 0.0"
 
 
 def test_what_is_no_autograder_is_refused(tmp_path, capsys):
@@ -175,6 +207,12 @@ def test_a_notebook_alone_is_plain_and_asks_only_for_what_is_missing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "pip" in done.stdout and "equitutor @ git+" in done.stdout
     assert "otter-grader" not in done.stdout
+    # Otter comes without what it asks for, which would replace the ipywidgets that are there.
+    fake = fake.replace("name == 'equitutor'", "name in ('equitutor', 'otter')")
+    done = run("-c", fake + setup, cwd=tmp_path)
+    first, second = done.stdout.splitlines()
+    assert "equitutor @" in first and "--no-deps" not in first
+    assert "otter-grader==" in second and "--no-deps" in second and "ipywidgets" not in second
 
 
 def test_the_student_notebook_runs_alone_in_an_empty_folder(student, tmp_path):

@@ -6,9 +6,11 @@ import nbformat
 import pytest
 from conftest import ROOT
 
+from equitutor.explorers.host import Explorer
 from tools.colab import read_book
 from tools.teach import slides
 from tools.teach.assignment import sessions
+from tools.teach.notes import appendix
 from tools.teach.slides import deck, vendor, write_deck
 
 BOOK = read_book(ROOT)
@@ -25,6 +27,12 @@ def figure(caption):
 
 def lesson(*cells):
     return deck(nbformat.v4.new_notebook(cells=list(cells)), "nero", BOOK)
+
+
+def text_of(node):
+    """Returns all HTML that the cells of a notebook put out."""
+    outputs = [out for cell in node.cells for out in cell.get("outputs", [])]
+    return "".join(out.get("data", {}).get("text/html", "") for out in outputs)
 
 
 def parts(node):
@@ -77,6 +85,24 @@ def test_a_long_deck_gives_up_its_longest_code():
     assert max(shown.count("y = 1") for shown, _ in made) < 17
 
 
+def test_notes_name_the_slides_and_what_makes_wait():
+    begin, end = "2026-11-29T00:52:26.002846Z", "2026-11-29T00:52:35.502846Z"
+    times = {"execution": {"iopub.execute_input": begin, "shell.execute_reply": end}}
+    cells = [
+        TEXT("# All\n\n- a list"),
+        CODE("quick = 1"),
+        TEXT("## Train\n\nNow."),
+        CODE("train()"),
+    ]
+    cells[3].metadata |= times
+    executed = nbformat.v4.new_notebook(cells=cells)
+    text = appendix(executed, lesson(*cells))
+    assert "1. All\n" in text and "3. Train\n" in text and "| Train | 10 |" in text
+    assert "| All" not in text
+    cells[3].metadata.pop("execution")
+    assert "Nowhere" in appendix(executed, lesson(*cells))
+
+
 @pytest.fixture(scope="module")
 def vendored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("decks")
@@ -122,6 +148,27 @@ def test_slides_need_no_network_and_shrink_until_they_fit(browser, vendored):
     assert too_large(page) == [1]  # a limit, or the check could not fail
 
 
+# Its height grows with its width, as that of panels with pictures does; a click counts.
+PANEL = """function mount(root) {
+  root.innerHTML = `<button style="aspect-ratio: 3 / 4; width: 100%">0</button>`;
+  root.firstChild.onclick = ({ target }) => { target.textContent = +target.textContent + 1; };
+}"""
+
+
+def test_an_explorer_fills_its_slide_and_works(browser, vendored):
+    shown = Explorer(PANEL, {}, "Panel", fallback="<svg></svg>", alt="A panel", height=2000)
+    html = nbformat.v4.new_output("display_data", data={"text/html": shown._repr_html_()})
+    cell = CODE("draw()", outputs=[html], metadata={"tags": ["hide-input"]})
+    page, troubles = opened(browser, vendored, lesson(TEXT("## Try it\n\nWords."), cell))
+    assert troubles == [] and too_large(page) == []
+    box = page.locator(".et-root button").bounding_box()
+    assert 500 < box["height"] < 750 and 0 < box["x"] < 600 - box["width"] / 4  # in the middle
+    page.click(".et-root button")
+    assert page.inner_text(".et-root button") == "1"
+    page.evaluate("document.querySelector('.et-explorer').style.width = ''")  # zoom alone
+    assert too_large(page) == [1]
+
+
 @pytest.mark.parametrize("name", sessions(ROOT))
 def test_no_slide_of_a_lesson_overflows(name, browser, site, vendored):
     from equitutor.press.executed import load
@@ -130,5 +177,10 @@ def test_no_slide_of_a_lesson_overflows(name, browser, site, vendored):
     node = deck(executed, name, BOOK)
     page, troubles = opened(browser, vendored, node)
     assert troubles == [] and too_large(page) == []
-    assert 12 <= page.evaluate("Reveal.getTotalSlides()") <= slides.MOST
+    assert 15 <= page.evaluate("Reveal.getTotalSlides()") <= slides.MOST
+    found = page.evaluate(
+        "[...document.querySelectorAll('.et-explorer')].map((e) => +e.style.zoom)"
+    )
+    assert len(found) == text_of(node).count('class="et-explorer"')
+    assert min(found, default=1) > 0.7  # its words can be read
     assert page.evaluate("document.querySelectorAll('aside.notes').length") >= 5

@@ -16,6 +16,7 @@ from equitutor.press.execution import ChapterFailed
 from tools.colab import read_book
 from tools.teach.assignment import make_assignment, sessions
 from tools.teach.handouts import lesson_handout
+from tools.teach.notes import appendix
 from tools.teach.slides import deck, vendor, write_deck
 
 
@@ -36,12 +37,14 @@ def main(argv: list[str] | None = None) -> int:
             make_assignment(root, name, book, out)
             write_text(out / f"{name}.ipynb", nbformat.writes(lesson_handout(root, name, book)))
             notes = (root / f"book/teach/{name}.md").read_text(encoding="utf-8")
-            (out / "notes.md").write_text(notes, encoding="utf-8")
             if not options.no_slides:
                 if not is_fresh(root, name, chapters(root)[name]):
                     execute_one(root, name, echo=True)
                 executed, _ = load(root, name)
-                write_deck(deck(executed, name, book), book.titles[name], out / "slides.html")
+                slides = deck(executed, name, book)
+                write_deck(slides, book.titles[name], out / "slides.html")
+                notes += "\n" + appendix(executed, slides)
+            write_text(out / "notes.md", notes)
             print(f"{name}: {time.monotonic() - begin:.0f} s, build/teach/{name}", flush=True)
         vendor(root / "build/teach/vendor")
     except ChapterFailed as error:

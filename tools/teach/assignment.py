@@ -49,9 +49,11 @@ import tempfile
 from pathlib import Path
 
 needed = {needed}
-missing = [what for module, what in needed.items() if importlib.util.find_spec(module) is None]
-if missing:  # what is there stays as it is
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
+otter_parts = {parts}
+for packages, how in ((needed, []), (otter_parts, ["--no-deps"])):
+    missing = [what for name, what in packages.items() if importlib.util.find_spec(name) is None]
+    if missing:  # what is there stays as it is
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *how, *missing], check=True)
 
 import otter
 
@@ -61,6 +63,25 @@ checks_folder = Path(tempfile.mkdtemp())
 for question, text in checks.items():
     (checks_folder / f"{{question}}.py").write_text(text, encoding="utf-8")
 grader = otter.Notebook(tests_dir=str(checks_folder))"""
+# What a check loads of Otter. All that Otter asks for would replace the ipywidgets of Colab.
+OTTER_PARTS = {
+    "otter": "otter-grader",
+    "dill": "dill",
+    "fica": "fica",
+    "frontmatter": "python-frontmatter",
+    "ipylab": "ipylab",
+    "wrapt": "wrapt",
+}
+# What these parts load, in any version.
+OTTER_LOADS = {
+    "ipywidgets": "ipywidgets",
+    "jinja2": "jinja2",
+    "nbconvert": "nbconvert",
+    "pandas": "pandas",
+    "requests": "requests",
+    "yaml": "pyyaml",
+}
+YOURS = 'raise NotImplementedError("this is for you to write")'
 HAND_IN = """## Hand in
 
 Restart the kernel and run all cells from the top. Then save the notebook, download it, and hand \
@@ -91,8 +112,11 @@ def needed(root: Path, url: str) -> dict[str, str]:
         url: public address of the book.
     """
     pins = (root / "constraints.txt").read_text(encoding="utf-8")
-    otter = re.search(r"^otter-grader==\S+$", pins, re.MULTILINE)[0]
-    return {"equitutor": f"equitutor @ git+{url}", "otter": otter}
+    parts = {
+        module: re.search(rf"^{name}==\S+$", pins, re.MULTILINE)[0]
+        for module, name in OTTER_PARTS.items()
+    }
+    return {"equitutor": f"equitutor @ git+{url}", **OTTER_LOADS, **parts}
 
 
 def make_assignment(root: Path, name: str, book: Book, out: Path) -> None:
@@ -117,7 +141,10 @@ def make_assignment(root: Path, name: str, book: Book, out: Path) -> None:
         config = yaml.safe_dump(CONFIG | {"name": f"equitutor-{name}"})
         node.cells.insert(0, new_raw_cell(f"# ASSIGNMENT CONFIG\n{config}"))
         write_text(work / f"{name}.ipynb", nbformat.writes(node))
-        write_text(work / "requirements.txt", "\n".join([*installs.values(), "ipykernel", ""]))
+        write_text(
+            work / "requirements.txt",
+            "\n".join([installs["equitutor"], installs["otter"], "ipykernel", ""]),
+        )
         try:
             assign(str(work / f"{name}.ipynb"), str(work / "dist"), no_pdfs=True)
         except Exception as error:  # whatever Otter raises, it is about this master
@@ -164,6 +191,9 @@ def alone(
         if cell.source:
             cell.id = f"{name}-{len(cells)}"
             cells.append(cell)
+    for cell in cells:
+        if cell.cell_type == "code" and "otter_answer_cell" in cell.metadata.get("tags", []):
+            cell.source = to_write(cell.source)
     kept = {cell.id: dict(cell.metadata) for cell in cells}
     plain = nbformat.v4.new_notebook(cells=cells, metadata=dict(node.metadata))
     made = copy_for_colab(plain, f"teach/{name}", book)
@@ -172,13 +202,26 @@ def alone(
         if cell.cell_type == "code" and cell.source.startswith("# Initialize Otter"):
             said = {q: text.replace(" hidden=False,", "") for q, text in checks.items()}
             written = "".join(f"    {q!r}: {_quoted(text)},\n" for q, text in said.items())
-            lines = "".join(f"    {m!r}: {what!r},\n" for m, what in installs.items())
-            cell.source = SETUP.format(needed=f"{{\n{lines}}}", checks=written)
+            sets = {True: "", False: ""}
+            for module, what in installs.items():
+                sets[module in OTTER_PARTS] += f"    {module!r}: {what!r},\n"
+            needs, parts = f"{{\n{sets[False]}}}", f"{{\n{sets[True]}}}"
+            cell.source = SETUP.format(needed=needs, parts=parts, checks=written)
             cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
     made.cells.append(nbformat.v4.new_markdown_cell(HAND_IN, id=f"{name}-hand-in"))
     made.metadata.pop("accelerator", None)  # a CPU will do
     made.metadata["otter"] = {"assignment_name": f"equitutor-{name}"}
     return made
+
+
+def to_write(source: str) -> str:
+    """Returns an answer cell whose dots say what they wait for when a check comes by.
+
+    >>> print(to_write("def twice(x):\\n    ..."))
+    def twice(x):
+        raise NotImplementedError("this is for you to write")
+    """
+    return re.sub(r"^( +)\.\.\.$", rf"\1{YOURS}", source, flags=re.MULTILINE)
 
 
 def _quoted(text: str) -> str:

@@ -14,6 +14,7 @@ WRONG = {
         ("(x + torch.randn(3, generator=g), R),", ""),
         ("[*random_rotations(12, 8), *elements[1:5]]", "[*elements[1:15]]"),
         ("if (R @ R.T - torch.eye(3)).abs().max() > 1e-6 or R.det() < 0:\n            return False", ""),
+        ("(R @ R.T - torch.eye(3)).abs().max() > 1e-6 or R.det() < 0", "R.det() < 0"),
     ],
     "q3": [
         ("world[parent] @ local[part]", "local[part] @ world[parent]"),

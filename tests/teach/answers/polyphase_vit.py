@@ -4,6 +4,7 @@ WRONG = {
     "q1": [
         ("(-int(a), -int(b))", "(int(a), int(b))"),
         ("pow(4)", "pow(2)"),
+        ("x.double()", "x"),
         ("power.sum((1, 2, 4))", "power.sum((0, 1, 2, 4))[None].expand(B, -1, -1)"),  # one anchor
         ("best // q, best % q", "best // p, best % p"),
         ("view(B, C, H // p, p, W // q, q)\n    best = power.sum((1, 2, 4))",

@@ -1,5 +1,24 @@
 """Assignment 6: wrong answers as changes of the solution, right ones in another style."""
 
+VALUES = """            ratios.append(value.item() / rest.square().sum().item())
+            if slope is None:
+                return False
+            if not torch.allclose(slope, 2 * ratios[-1] * rest):
+                return False
+        if ratios[0] <= 0 or max(ratios) > 1.0001 * min(ratios):
+            return False
+        inside = (P @ torch.randn(e * d, generator=g)).view(e, d)
+        if abs(penalty(inside, P).item()) > 1e-9:
+            return False
+"""
+GRADIENTS_ONLY = """            if slope is None:
+                return False
+            ratios.append((slope * rest).sum().item() / 2 / rest.square().sum().item())
+            if not torch.allclose(slope, 2 * ratios[-1] * rest):
+                return False
+        if ratios[0] <= 0 or max(ratios) > 1.0001 * min(ratios):
+            return False
+"""
 WRONG = {
     "q1": [
         ("right.T.contiguous()", "right"),  # W a^T instead of W a
@@ -13,6 +32,7 @@ WRONG = {
         ("not torch.allclose(slope, 2 * ratios[-1] * rest)", "False"),
         ("ratios[0] <= 0 or max(ratios) > 1.0001 * min(ratios)", "False"),
         ("[(3, 3, 4), (2, 5, 1), (4, 2, 7), (3, 3, 0)]", "[(3, 3, 0)]"),
+        (VALUES, GRADIENTS_ONLY),
     ],
     "q3": [
         ("(f(x @ p.T) - y @ q.T)", "(f(x @ p) - y @ q.T)"),
