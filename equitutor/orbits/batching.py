@@ -142,8 +142,15 @@ def apart(data: Any, other: Any) -> Any:
     >>> apart((x[:1], torch.ones(1)), x)[0].data_ptr() == x.data_ptr()
     False
     """
-    memory = {t.untyped_storage().data_ptr() for t in all_tensors(other)}
-    return each_tensor(data, Tensor.clone, lambda t: t.untyped_storage().data_ptr() in memory)
+
+    def memory(tensor: Tensor) -> int | None:
+        try:
+            return tensor.untyped_storage().data_ptr()
+        except RuntimeError:  # a sparse tensor, or one that wraps others: copied in any case
+            return None
+
+    taken = {None, *(memory(t) for t in all_tensors(other))}
+    return each_tensor(data, Tensor.clone, lambda t: memory(t) in taken)
 
 
 def as_tensors(data: Any) -> Any:

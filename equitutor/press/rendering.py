@@ -36,7 +36,8 @@ def fingerprint(root: Path, solutions: bool) -> str:
         solutions: whether the pages show the solutions of their exercises.
     """
     package = Path(equitutor.__file__).parent
-    files = [root / "_config.yml", root / "_toc.yml", root / "constraints.txt"]
+    names = ("_config.yml", "_toc.yml", "constraints.txt")
+    files = [root / name for name in names if (root / name).is_file()]
     for folder in (root / "book", package, root / "build/executed"):
         files += sorted(f for f in folder.rglob("*") if f.is_file() and _counts(f))
     return _hash([solutions, _libraries()], files)

@@ -22,7 +22,7 @@ from typing import Any
 
 from equitutor.chapters import BookError, find_root
 from equitutor.studies import records
-from equitutor.studies.code import code_of
+from equitutor.studies.code import ANYWHERE, code_of
 from equitutor.studies.study import Config, canonical, check_metrics, find
 from equitutor.studies.workers import Workers
 
@@ -148,7 +148,8 @@ def execute(
         declared, _ = find(study)
         here = _code_here(study)
         if here != code:
-            others = sorted(n for n in here.keys() | code.keys() if here.get(n) != code.get(n))
+            names = (here.keys() | code.keys()) - {ANYWHERE}
+            others = sorted(n for n in names if here.get(n) != code.get(n))
             raise RuntimeError(f"this worker has other code, start it anew: {', '.join(others)}")
         name = fingerprint(canonical(config))[:16]
         clock = _Clock(Path(folder) / f"{name}.seconds", canonical([config, code]), every)

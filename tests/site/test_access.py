@@ -24,8 +24,9 @@ def faults(page, **options):
 def opened(page):
     """The page with each fold open and each explorer started."""
     page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
-    for button in page.locator(".toggle-button[aria-expanded='false'], .toggle-hidden").all():
-        button.evaluate("node => node.click()")
+    page.evaluate(
+        "for (const b of [...document.querySelectorAll('.toggle-button-hidden')]) b.click()"
+    )
     for explorer in page.locator(".et-explorer").all():
         explorer.scroll_into_view_if_needed()
         explorer.locator(".et-root:not([aria-busy='true']) button").first.wait_for()
