@@ -130,7 +130,17 @@ window.addEventListener("load", () => {
   addEventListener("resize", reach);
   tips();
   verdicts();
-  // A hit of the search is a word, not the top of a long page.
+  // A hit of the search is a word, not the top of a long page. Sphinx marks none by itself where
+  // the theme has loaded the search, which is everywhere.
+  const article = document.querySelector(".bd-article");
+  if (typeof _highlightText === "function" && article && !document.getElementById("search-results")) {
+    const sought = localStorage.getItem("sphinx_highlight_terms")
+      || new URLSearchParams(location.search).get("highlight") || "";
+    localStorage.removeItem("sphinx_highlight_terms");
+    for (const word of sought.toLowerCase().split(/\s+/).filter(Boolean)) {
+      _highlightText(article, word, "highlighted");
+    }
+  }
   const hit = location.hash ? null : document.querySelector(".bd-article .highlighted");
   hit?.closest("details")?.setAttribute("open", "");
   hit?.scrollIntoView({ block: "center" });

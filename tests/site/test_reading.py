@@ -142,7 +142,7 @@ def test_the_bar_of_a_solution_opens_it(visit):  # noqa: F811
 def test_a_link_opens_an_explorer_in_its_state(visit):  # noqa: F811
     seen = visit(viewport=WIDE)
     page = seen.open("book/groups-and-orbits")
-    figure = page.locator(".et-explorer").first
+    figure = page.locator(".et-explorer[aria-label^='The orbit of a shape']")
     assert figure.locator("button").count() == 0  # nothing runs below the fold
     figure.scroll_into_view_if_needed()
     figure.locator("[data-value='C4']").click()
