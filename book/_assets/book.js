@@ -128,6 +128,8 @@ window.addEventListener("load", () => {
     fold.addEventListener("toggle", reach);
   });
   addEventListener("resize", reach);
+  // Sphinx opens solutions by a class; by now the button has done so.
+  document.addEventListener("click", (event) => event.target.closest(".admonition") && reach());
   tips();
   verdicts();
   // A hit of the search is a word, not the top of a long page. Sphinx marks none by itself where
