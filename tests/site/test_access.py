@@ -46,7 +46,7 @@ def test_nothing_keeps_a_reader_out(visit, name):  # noqa: F811
 
 def test_what_is_out_of_sight_has_no_tab_stop_of_its_own(visit):  # noqa: F811
     """Formulas that fit are no tab stops; wide code in an opened solution is one."""
-    page = opened(visit(viewport={"width": 900, "height": 900}).open("book/polyphase-vit"))
+    page = opened(visit(viewport={"width": 1280, "height": 900}).open("book/groups-and-orbits"))
     wide = page.evaluate(
         "[...document.querySelectorAll('.bd-article pre, .bd-article mjx-container[display]')]"
         ".map((box) => [box.scrollWidth > box.clientWidth + 1, box.tabIndex === 0])"
