@@ -1,7 +1,5 @@
 """A GPU in place of the CPU: no tensor is left behind, in the package or in a chapter."""
 
-import contextlib
-
 import matplotlib
 import nbformat
 import pytest
@@ -81,5 +79,7 @@ def test_a_chapter_runs_there(name, away, monkeypatch, tmp_path):
     for cell in cells:
         if cell.cell_type == "code" and "raises-exception" not in cell.metadata.get("tags", ()):
             source = TransformerManager().transform_cell(cell.source)
-            with contextlib.suppress(AssertionError):
+            try:
                 exec(compile(source, cell.id, "exec"), names)
+            except AssertionError as error:  # `assert_close` tells so of two devices, too
+                assert "device" not in str(error)
