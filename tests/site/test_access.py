@@ -29,7 +29,7 @@ def opened(page):
     )
     for explorer in page.locator(".et-explorer").all():
         explorer.scroll_into_view_if_needed()
-        explorer.locator(".et-root:not([aria-busy='true']) button").first.wait_for()
+        explorer.locator(".et-root:not([aria-busy='true']) :is(button, input)").first.wait_for()
     return page
 
 
