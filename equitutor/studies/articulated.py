@@ -669,7 +669,7 @@ STUDY = Study(
         + grid(body="person", network=POINTNETS + PEOPLE, seed=0, lr=3e-3, **SMALL),
         "cpu": plan(
             {"toy, upright": 1200, "toy, turned": 4500, "ArtEq": 280, "person, upright": 800,
-             "person, turned": 3000, "person": 240, "exact": 110, "ablation": 120,
+             "person, turned": 12_000, "person": 240, "exact": 110, "ablation": 120,
              "descent": 50},
             points=(320, 400), tested=24,
         ),
