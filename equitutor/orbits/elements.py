@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from equitutor import actions, groups
-from equitutor.actions.images import check_rotation
+from equitutor.actions import check_rotation
 from equitutor.orbits.orbit import Action, Orbit, leave
 from equitutor.runtime import widest, working
 

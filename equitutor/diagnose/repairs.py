@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from equitutor.actions import roll_images
+from equitutor.diagnose.shares import Scale, off
+from equitutor.diagnose.watching import OWN, Event
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.scale import silence
-from equitutor.orbits.shares import Scale, off
-from equitutor.orbits.watching import OWN, Event
 
 _REACHES = 4, 16  # cells that a layer sees of the torus beyond each border: what does, is kept
 _GAIN_ELEMENTS = 4

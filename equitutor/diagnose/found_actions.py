@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equitutor.actions.fields import transform_scalar
+from equitutor.actions import transform_scalar
+from equitutor.diagnose.matching import best_roll, match, permuted
 from equitutor.orbits.batching import each_tensor, tensors
-from equitutor.orbits.matching import best_roll, match, permuted
 from equitutor.orbits.orbit import Orbit
 from equitutor.runtime import tolerance, widest, working
 

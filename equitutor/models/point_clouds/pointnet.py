@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor import actions, groups
-from equitutor.methods.point_clouds.arguments import check_clouds, check_count, check_generator
+from equitutor.models.point_clouds.arguments import check_clouds, check_count, check_generator
 
 
 class PointNet(nn.Module):

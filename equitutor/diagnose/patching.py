@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from equitutor.orbits.advice import advice, cause
+from equitutor.diagnose.advice import advice, cause
+from equitutor.diagnose.blame import blame
+from equitutor.diagnose.found_actions import Candidate
+from equitutor.diagnose.repairs import Suspect, swapped
+from equitutor.diagnose.watching import OWN, Event, with_tensors
 from equitutor.orbits.batching import tensors
-from equitutor.orbits.blame import blame
-from equitutor.orbits.found_actions import Candidate
-from equitutor.orbits.repairs import Suspect, swapped
 from equitutor.orbits.scale import extremes, silence
-from equitutor.orbits.watching import OWN, Event, with_tensors
 
 if TYPE_CHECKING:
-    from equitutor.orbits.diagnose import Check
+    from equitutor.diagnose.search import Check
 
 MOST = 8  # layers that are looked for
 FEW = 3  # elements at which a patch is tried

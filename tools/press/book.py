@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from equitutor.chapters import chapters, pages
-from equitutor.press.assembly import assemble
-from equitutor.press.executed import execute_changed, load
-from equitutor.press.rendering import fingerprint, render, rendered
+from tools.press.assembly import assemble
+from tools.press.executed import execute_changed, load
+from tools.press.rendering import fingerprint, render, rendered
 
 
 def build(root: Path, jobs: int = 2, solutions: bool = True) -> Path:

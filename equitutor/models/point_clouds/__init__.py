@@ -5,10 +5,10 @@ where the cloud stands. `PointNet` depends on its pose. `MomentNet` sees invaria
 `TensorFieldNet` carries vectors and tensors that turn with the cloud, and reads off their lengths.
 """
 
-from equitutor.methods.point_clouds.basis import Gaussians, harmonics
-from equitutor.methods.point_clouds.moments import MomentNet
-from equitutor.methods.point_clouds.pointnet import PointNet, rotate_haar, rotate_z
-from equitutor.methods.point_clouds.tensor_field import TensorFieldLayer, TensorFieldNet
+from equitutor.models.point_clouds.basis import Gaussians, harmonics
+from equitutor.models.point_clouds.moments import MomentNet
+from equitutor.models.point_clouds.pointnet import PointNet, rotate_haar, rotate_z
+from equitutor.models.point_clouds.tensor_field import TensorFieldLayer, TensorFieldNet
 
 __all__ = [
     "Gaussians",

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from equitutor.methods.point_clouds.arguments import check_clouds, check_count, check_positive
-from equitutor.methods.point_clouds.basis import Gaussians, harmonics
+from equitutor.models.point_clouds.arguments import check_clouds, check_count, check_positive
+from equitutor.models.point_clouds.basis import Gaussians, harmonics
 
 
 class MomentNet(nn.Module):

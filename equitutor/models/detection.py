@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equitutor.methods.arguments import check_count, check_input
+from equitutor.models.arguments import check_count, check_input
 
 STRIDE = 4  # pixels of a cell of the maps
 LEAST_VISIBLE = 0.25  # of its area has to be in the image, or an object is no target

@@ -1,5 +1,11 @@
-"""What a shift and a rotation do to images."""
+"""What a group element does to images, flow fields, boxes and points.
 
+Each function is a left group action on a batch: the identity changes nothing, and applying
+``h`` and then ``g`` is the same as applying the product ``g h`` once. Only ``rotate_images``
+between right angles is an action up to interpolation, and says so.
+"""
+
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -9,7 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from equitutor import groups
 from equitutor.runtime import uncast, working
+
+__all__ = [
+    "roll_images",
+    "rotate_images",
+    "rotate_points",
+    "shift_boxes",
+    "transform_flow",
+    "transform_scalar",
+]
 
 RESAMPLERS = ("bilinear", "bicubic", "nearest")
 _EXTENDED = {"edge": "border", "reflect": "reflection"}  # our names, and those of grid_sample
@@ -215,3 +231,140 @@ def _shift(name: str, value, batch: int) -> int | Tensor:
     if value.shape not in ((), (batch,)):
         raise ValueError(f"{name} has shape {tuple(value.shape)}; need () or ({batch},)")
     return value.long()
+
+
+def transform_scalar(x: Tensor, g: int | Tensor) -> Tensor:
+    """Return images moved by one of the eight symmetries of the square, bit for bit.
+
+    Args:
+        x: images (B, C, H, W), any dtype; square where g swaps the axes.
+        g: index into ``groups.dihedral(4)`` (0..3 turn counter-clockwise by g * 90 degrees, 4 is
+            the flip upside down, 4 + k is that flip followed by turn k), or the 2 x 2 matrix
+            itself, acting on (x to the right, y UP).
+
+    Raises:
+        ValueError: x is not four-dimensional or not square where it has to be, or g is not one
+            of the eight elements.
+        TypeError: g is neither an int nor a tensor.
+
+    >>> x = torch.tensor([[[[1, 2], [3, 4]]]])
+    >>> transform_scalar(x, 1)[0, 0].tolist()
+    [[2, 4], [1, 3]]
+    """
+    check_images(x)
+    (a, b), (c, d) = _d4_matrix(g)
+    if a == 0:  # the axes swap; rows run against y
+        if x.shape[-2] != x.shape[-1]:
+            raise ValueError(f"x has shape {tuple(x.shape)}; need square images to swap the axes")
+        x, a, d = x.transpose(-2, -1), -b, -c
+    return x.flip([dim for dim, sign in ((-2, d), (-1, a)) if sign < 0])
+
+
+def transform_flow(u: Tensor, g: int | Tensor) -> Tensor:
+    """Return flow fields moved by a symmetry of the square: pixels move and vectors turn.
+
+    Args:
+        u: flow (B, 2, H, W): channel 0 points right, channel 1 points DOWN, as rows do. Any
+            signed dtype; square where g swaps the axes.
+        g: as in transform_scalar, acting on (x to the right, y UP).
+
+    A quarter turn counter-clockwise sends the vector (u, v) to (v, -u). Raises as
+    transform_scalar, and ValueError unless there are two channels.
+
+    >>> rightward = torch.tensor([1, 0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    >>> transform_flow(rightward, 1)[0, :, 0, 0].tolist()
+    [0, -1]
+    """
+    _check_flow("u", u)
+    (a, b), (c, d) = _d4_matrix(g)
+    right, down = transform_scalar(u, g).unbind(1)  # (B, H, W) each
+    # The matrix acts with y up; conjugating by diag(1, -1) turns b and c around.
+    turned = (a * right, d * down) if a else (-b * down, -c * right)
+    return torch.stack(turned, 1)
+
+
+def _check_flow(name: str, flow: Tensor) -> None:
+    if flow.ndim != 4 or flow.shape[1] != 2:
+        raise ValueError(f"{name} has shape {tuple(flow.shape)}; need a flow (B, 2, H, W)")
+
+
+@functools.cache
+def _d4() -> list[list[list[int]]]:
+    return groups.dihedral(4).elements.int().tolist()
+
+
+def _d4_matrix(g: int | Tensor) -> list[list[int]]:
+    """Return an element of D4 as nested ints, from its index or its matrix."""
+    if isinstance(g, Tensor) and g.ndim > 0:
+        if g.tolist() not in _d4():
+            raise ValueError(f"g is {g.tolist()}; need one of the eight matrices of dihedral(4)")
+        return g.int().tolist()
+    try:
+        index = operator.index(g)
+    except TypeError:
+        raise TypeError(f"g is {g!r}; need an index or a 2 x 2 tensor") from None
+    if not 0 <= index < 8:
+        raise ValueError(f"g is {index}; need an index 0..7 into dihedral(4)")
+    return _d4()[index]
+
+
+def shift_boxes(boxes: Tensor, dy: float | Tensor, dx: float | Tensor) -> Tensor:
+    """Return the boxes moved down by dy and right by dx; nothing wraps and nothing is clipped.
+
+    Args:
+        boxes: (B, 4) or (B, K, 4), corners (x1, y1, x2, y2) in pixels.
+        dy, dx: pixels; a number for the batch, or a tensor () or (B,).
+
+    Raises ValueError if a shape does not fit.
+
+    >>> shift_boxes(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), dy=1, dx=10).tolist()
+    [[10.0, 1.0, 14.0, 3.0]]
+    """
+    if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4:
+        raise ValueError(f"boxes has shape {tuple(boxes.shape)}; need (B, 4) or (B, K, 4)")
+    x1, y1, x2, y2 = boxes.unbind(-1)  # (B,) or (B, K)
+    shifts = []
+    for name, shift in (("dy", dy), ("dx", dx)):
+        if isinstance(shift, Tensor):
+            if shift.shape not in ((), (len(boxes),)):
+                raise ValueError(f"{name} has shape {tuple(shift.shape)}; need () or (B,)")
+            shift = shift.to(boxes.device).expand(len(boxes)).view(-1, *[1] * (x1.ndim - 1))
+        shifts.append(shift)
+    dy, dx = shifts
+    return torch.stack(torch.broadcast_tensors(x1 + dx, y1 + dy, x2 + dx, y2 + dy), -1)
+
+
+def rotate_points(p: Tensor, R: Tensor) -> Tensor:
+    """Return the points R p.
+
+    Args:
+        p: points (B, N, 3), floating point.
+        R: rotations (3, 3) or (B, 3, 3), on any device.
+
+    Half precision is multiplied in float32, also under autocast, and only the result is rounded.
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: p is not floating point.
+
+    >>> quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> rotate_points(torch.tensor([[[1.0, 0.0, 0.0]]]), quarter).tolist()
+    [[[0.0, 1.0, 0.0]]]
+    """
+    return _multiply("p", p, "R", R, 3).to(p.dtype)
+
+
+def _multiply(name: str, p: Tensor, matrix_name: str, matrix: Tensor, d: int) -> Tensor:
+    """Returns the moved points in the working precision."""
+    if p.ndim != 3 or p.shape[-1] != d:
+        raise ValueError(f"{name} has shape {tuple(p.shape)}; need (B, N, {d})")
+    if not p.is_floating_point():
+        raise TypeError(f"{name} has dtype {p.dtype}; need floating point")
+    if matrix.shape not in ((d, d), (len(p), d, d)):
+        raise ValueError(
+            f"{matrix_name} has shape {tuple(matrix.shape)}; "
+            f"need ({d}, {d}) or ({len(p)}, {d}, {d})"
+        )
+    dtype = working(p.dtype)
+    with uncast(p.device):
+        return p.to(dtype) @ matrix.to(p.device, dtype).transpose(-2, -1)

@@ -13,26 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equitutor.orbits import batching, scale
-from equitutor.orbits.advice import advice
-from equitutor.orbits.batching import cast, each_tensor, tensors
-from equitutor.orbits.blame import blame, recovers
-from equitutor.orbits.found_actions import (
+from equitutor.diagnose.advice import advice
+from equitutor.diagnose.blame import blame, recovers
+from equitutor.diagnose.found_actions import (
     Candidate,
     candidates,
     declared,
     declared_irreps,
     moves,
 )
+from equitutor.diagnose.patching import Patches
+from equitutor.diagnose.patching import suspects as behind
+from equitutor.diagnose.preflight import check_arguments, check_inputs
+from equitutor.diagnose.repairs import measured, suspects
+from equitutor.diagnose.report import Diagnosis, LayerReport
+from equitutor.diagnose.shares import Scale, off
+from equitutor.diagnose.watching import OWN, Event, Watch
+from equitutor.orbits import batching, scale
+from equitutor.orbits.batching import cast, each_tensor, tensors
 from equitutor.orbits.models import device_of, lent
 from equitutor.orbits.orbit import Action, Orbit, round_trip
-from equitutor.orbits.patching import Patches
-from equitutor.orbits.patching import suspects as behind
-from equitutor.orbits.preflight import check_arguments, check_inputs
-from equitutor.orbits.repairs import measured, suspects
-from equitutor.orbits.report import Diagnosis, LayerReport
-from equitutor.orbits.shares import Scale, off
-from equitutor.orbits.watching import OWN, Event, Watch
 from equitutor.runtime import coarsest, uncast, widest
 from equitutor.runtime import tolerance as rounding_of
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor import actions, groups
-from equitutor.methods.arguments import check_count, check_input
+from equitutor.models.arguments import check_count, check_input
 from equitutor.runtime import rounding, widest
 
 _TIE = 1e-9  # correlations closer than this count as equal; in float32, those closer than rounding

@@ -20,7 +20,7 @@ import nbformat
 
 import equitutor
 from equitutor.chapters import BookError, pages, write_text
-from equitutor.press.finish import finish
+from tools.press.finish import finish
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 _OPTIONS = ["-W", "-n", "--keep-going", "--quiet", "--path-output", "build/site"]
@@ -38,7 +38,7 @@ def fingerprint(root: Path, solutions: bool) -> str:
     package = Path(equitutor.__file__).parent
     names = ("_config.yml", "_toc.yml", "constraints.txt")
     files = [root / name for name in names if (root / name).is_file()]
-    for folder in (root / "book", package, root / "build/executed"):
+    for folder in (root / "book", package, Path(__file__).parent, root / "build/executed"):
         files += sorted(f for f in folder.rglob("*") if f.is_file() and _counts(f))
     return _hash([solutions, _libraries()], files)
 

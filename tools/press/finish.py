@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 
 from equitutor.chapters import write_text
-from equitutor.press import tables, terms
+from tools.press import tables, terms
 
 # Of MathJax the pages load one file, and that one its fonts, its extensions and its speech. No page
 # leads to the list of all proofs.

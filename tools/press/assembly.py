@@ -10,11 +10,11 @@ from pathlib import Path
 
 import nbformat
 
-from equitutor import ledger
 from equitutor.chapters import page_name, pages, write_text
-from equitutor.press.drawings import drawn
-from equitutor.press.executed import Record, load
-from equitutor.press.handout import without_solutions
+from tools.press import ledger
+from tools.press.drawings import drawn
+from tools.press.executed import Record, load
+from tools.press.handout import without_solutions
 
 
 def merge_outputs(

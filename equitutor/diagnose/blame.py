@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equitutor.orbits.watching import OWN, Event
+from equitutor.diagnose.watching import OWN, Event
 
 
 def blame(still: list[Event], k: int) -> tuple[str, str]:
@@ -10,7 +10,7 @@ def blame(still: list[Event], k: int) -> tuple[str, str]:
 
     >>> import torch
     >>> from torch import nn
-    >>> from equitutor.orbits.watching import Watch
+    >>> from equitutor.diagnose.watching import Watch
     >>> blame(Watch(nn.ReLU()).run(torch.zeros(1)), 1)
     ('(the model itself)', 'at (the model itself) (ReLU)')
     """
@@ -37,7 +37,7 @@ def recovers(still: list[Event], k: int, verdicts: dict) -> bool:
 
     >>> import torch
     >>> from torch import nn
-    >>> from equitutor.orbits.watching import Watch
+    >>> from equitutor.diagnose.watching import Watch
     >>> still = Watch(nn.Sequential(nn.ReLU(), nn.ReLU())).run(torch.zeros(1))
     >>> recovers(still, 2, {e.key: "fits" if e.name == "1" else "unknown" for e in still})
     True

@@ -19,15 +19,15 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import equitutor
 from equitutor.chapters import chapters, write_text
-from equitutor.press.execution import (
+from equitutor.studies.code import code_of, code_of_text
+from equitutor.studies.study import STUDIES, find
+from tools.press.execution import (
     ChapterFailed,
     Execution,
     execute,
     refuse_warnings,
     without_stderr,
 )
-from equitutor.studies.code import code_of, code_of_text
-from equitutor.studies.study import STUDIES, find
 
 PROFILE = "fast"
 _TIMED = re.compile(r"^%%?time\b\s*", re.MULTILINE)  # code behind it is code, not a text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from equitutor.orbits.repairs import Suspect
+from equitutor.diagnose.repairs import Suspect
 
 SHOWN = 8  # layers at the top of a table; those around the finding are shown anyway
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from equitutor.methods.arguments import check_count
+from equitutor.models.arguments import check_count
 
 
 class TorchvisionBoxes(nn.Module):
