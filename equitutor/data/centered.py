@@ -5,7 +5,8 @@ from collections.abc import Collection
 import torch
 import torch.nn.functional as F
 
-from .arguments import check_choice, check_count
+from equitutor.checks import check_choice, check_count
+
 from .detection import Detections
 from .scenes import Scenes
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
+from equitutor.checks import check_choice, check_count
+
 from .cache import fetch, fetch_all
 from .errors import FormatError
 from .solids import read_off, read_pcd, read_voxels

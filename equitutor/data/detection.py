@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
+from equitutor.checks import check_choice
+
 from .cache import fetch, fetch_all
 from .errors import FormatError
 from .pictures import read_picture, read_voc

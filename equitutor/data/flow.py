@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
+from equitutor.checks import check_choice
+
 from .cache import fetch_all
 from .errors import FormatError
 from .pictures import read_flo, read_picture

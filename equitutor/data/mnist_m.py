@@ -7,7 +7,8 @@ background's negative, and no brightness or color tells it from its surroundings
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
+from equitutor.checks import check_choice, check_count
+
 from .cache import fetch_all
 from .errors import FormatError
 from .images import Images, mnist

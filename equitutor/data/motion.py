@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
+from equitutor.checks import check_choice
+
 from .cache import fetch
 from .motion_files import HUMAN_PARTS, Motion, read_cmu, read_deepmimic
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .arguments import check_count
+from equitutor.checks import check_count
+
 from .images import Images
 
 SCRAPS = 100  # different scraps of digits, for the clutter of all scenes together

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equitutor.models.arguments import check_count, check_input
+from equitutor.checks import check_count, check_input
 
 STRIDE = 4  # pixels of a cell of the maps
 LEAST_VISIBLE = 0.25  # of its area has to be in the image, or an object is no target
@@ -53,7 +53,8 @@ class CenterDetector(nn.Module):
         padding: str = "zeros",
     ):
         super().__init__()
-        check_count("classes", classes), check_count("channels", channels)
+        check_count("classes", classes)
+        check_count("channels", channels)
         check_count("width", width)
         _check_padding(padding)
         self.classes, self.channels, self.coordinates = classes, channels, bool(coordinates)
@@ -134,7 +135,8 @@ class TopBoxes(nn.Module):
         super().__init__()
         if not callable(net):
             raise ValueError(f"net must be callable, got {type(net).__name__}")
-        self.net, self.k = net, check_count("k", k)
+        check_count("k", k)
+        self.net, self.k = net, k
 
     def forward(self, x: Tensor) -> Tensor:
         return decode(self.net(x), self.k)
@@ -158,7 +160,8 @@ def decode(maps: Tensor, k: int = 1) -> Tensor:
     """
     classes = _check_maps(maps)
     height, width = maps.shape[2:]
-    if check_count("k", k) > classes * height * width:
+    check_count("k", k)
+    if k > classes * height * width:
         raise ValueError(f"k must be at most the {classes * height * width} cells, got {k}")
     heat = maps[:, :classes].sigmoid()
     heat = heat * (heat == F.max_pool2d(heat, 3, stride=1, padding=1))

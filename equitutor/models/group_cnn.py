@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from equitutor import actions
-from equitutor.models.arguments import check_count, check_input
+from equitutor.checks import check_count, check_input
 
 
 def turns(n: int, size: int) -> Tensor:

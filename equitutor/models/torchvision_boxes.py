@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from equitutor.models.arguments import check_count
+from equitutor.checks import check_count
 
 
 class TorchvisionBoxes(nn.Module):
@@ -26,7 +26,8 @@ class TorchvisionBoxes(nn.Module):
         super().__init__()
         if not callable(model):
             raise ValueError(f"model must be callable, got {type(model).__name__}")
-        self.model, self.k = model, check_count("k", k)
+        check_count("k", k)
+        self.model, self.k = model, k
 
     def forward(self, x: Tensor) -> Tensor:
         answers = self.model(list(x))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor import actions, groups
-from equitutor.models.arguments import check_count, check_input
+from equitutor.checks import check_count, check_input
 from equitutor.runtime import rounding, widest
 
 _TIE = 1e-9  # correlations closer than this count as equal; in float32, those closer than rounding
@@ -167,8 +167,9 @@ class CostVolumeNet(nn.Module):
 
     def __init__(self, reach: int = 4, width: int = 41):
         super().__init__()
-        self.reach = check_count("reach", reach, 1)
-        check_count("width", width, 1)
+        check_count("reach", reach)
+        check_count("width", width)
+        self.reach = reach
         self.layers = nn.Sequential(
             nn.Conv2d((2 * reach + 1) ** 2, width, 3, padding=1),
             nn.GELU(),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from equitutor.models.point_clouds.arguments import check_clouds, check_count, check_positive
+from equitutor.checks import check_clouds, check_count, check_positive
 from equitutor.models.point_clouds.basis import Gaussians, harmonics
 
 
@@ -37,8 +37,10 @@ class MomentNet(nn.Module):
         reach: float = 1.2,
     ):
         super().__init__()
-        check_count("classes", classes, 2), check_count("width", width)
-        check_count("degree", degree, 0), check_count("radii", radii, 2)
+        check_count("classes", classes, 2)
+        check_count("width", width)
+        check_count("degree", degree, 0)
+        check_count("radii", radii, 2)
         if degree > 11:
             raise ValueError(f"degree must be at most 11, got {degree}")
         check_positive("reach", reach)

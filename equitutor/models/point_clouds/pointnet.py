@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor import actions, groups
-from equitutor.models.point_clouds.arguments import check_clouds, check_count, check_generator
+from equitutor.checks import check_clouds, check_count, check_generator
 
 
 class PointNet(nn.Module):
@@ -26,7 +26,8 @@ class PointNet(nn.Module):
 
     def __init__(self, classes: int = 8, width: int = 32):
         super().__init__()
-        check_count("classes", classes, 2), check_count("width", width)
+        check_count("classes", classes, 2)
+        check_count("width", width)
         self.local = nn.Sequential(
             nn.Linear(3, width), nn.ReLU(inplace=True),
             nn.Linear(width, 2 * width), nn.ReLU(inplace=True),
@@ -51,7 +52,8 @@ def rotate_haar(points: Tensor, generator: torch.Generator) -> Tensor:
     >>> torch.allclose(turned.norm(dim=-1), cloud.norm(dim=-1), atol=1e-6)
     True
     """
-    check_clouds(points), check_generator(generator)
+    check_clouds(points)
+    check_generator(generator)
     return actions.rotate_points(points, groups.haar_so3(len(points), generator))
 
 
@@ -62,7 +64,8 @@ def rotate_z(points: Tensor, generator: torch.Generator) -> Tensor:
     >>> torch.equal(rotate_z(cloud, torch.Generator())[..., 2], cloud[..., 2])
     True
     """
-    check_clouds(points), check_generator(generator)
+    check_clouds(points)
+    check_generator(generator)
     angle = 2 * math.pi * torch.rand(len(points), generator=generator, dtype=torch.float64)
     c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     rows = [c, -s, zero, s, c, zero, zero, zero, zero + 1]

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from equitutor.models.point_clouds.arguments import check_clouds, check_count, check_positive
+from equitutor.checks import check_clouds, check_count, check_positive
 from equitutor.models.point_clouds.basis import Gaussians, harmonics
 
 
@@ -43,8 +43,10 @@ class TensorFieldNet(nn.Module):
         reach: float = 0.8,
     ):
         super().__init__()
-        check_count("classes", classes, 2), check_count("neighbors", neighbors, 2)
-        check_count("layers", layers), check_count("radii", radii, 2)
+        check_count("classes", classes, 2)
+        check_count("neighbors", neighbors, 2)
+        check_count("layers", layers)
+        check_count("radii", radii, 2)
         if not isinstance(channels, tuple | list) or len(channels) != 3:
             raise ValueError(f"channels must be three numbers, got {channels!r}")
         for number in channels:
