@@ -8,8 +8,8 @@ from conftest import ROOT
 
 # From the ground up. What a room imports, wherever in a module, stands before it in this list.
 ROOMS = """
-files figures checks runtime groups chapters fingerprint actions methods models data training orbits
-diagnose explorers nero studies __main__
+files figures checks runtime rotations groups chapters fingerprint actions methods models data
+training orbits diagnose explorers nero studies __main__
 """.split()  # noqa: SIM905
 # `orbits.diagnose` is loaded from the room above once somebody asks for it.
 DOORS = {("equitutor.orbits", "equitutor.diagnose")}

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from equitutor.checks import check_choice, check_count
-
-from .detection import Detections
-from .scenes import Scenes
+from equitutor.data.detection import Detections
+from equitutor.data.scenes import Scenes
 
 
 def centered(

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from equitutor.checks import check_choice, check_count
-
-from .cache import fetch, fetch_all
-from .errors import FormatError
-from .solids import read_off, read_pcd, read_voxels
+from equitutor.data.cache import fetch, fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.solids import read_off, read_pcd, read_voxels
 
 
 @dataclass(frozen=True, eq=False)

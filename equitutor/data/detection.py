@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from equitutor.checks import check_choice
-
-from .cache import fetch, fetch_all
-from .errors import FormatError
-from .pictures import read_picture, read_voc
+from equitutor.data.cache import fetch, fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.pictures import read_picture, read_voc
 
 BLOOD_CELLS = ("RBC", "WBC", "Platelets")  # red and white blood cells
 

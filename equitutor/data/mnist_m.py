@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from equitutor.checks import check_choice, check_count
-
-from .cache import fetch_all
-from .errors import FormatError
-from .images import Images, mnist
-from .pictures import read_picture
+from equitutor.data.cache import fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.images import Images, mnist
+from equitutor.data.pictures import read_picture
 
 __all__ = ["blend", "mnist_m"]
 

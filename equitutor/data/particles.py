@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from equitutor.checks import check_choice, check_count
-
-from .flow import FlowPairs
+from equitutor.data.flow import FlowPairs
 
 STEPS = 4  # Runge-Kutta steps in half an interval
 

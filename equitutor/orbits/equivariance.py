@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from equitutor.orbits import batching, scale
-from equitutor.orbits.evaluate import _act, chunks
+from equitutor.orbits.evaluate import act, chunks
 from equitutor.orbits.models import device_of, lent, modules_of
 from equitutor.orbits.orbit import Orbit, round_trip
 from equitutor.runtime import coarsest, rounding, tolerance, uncast
@@ -180,13 +180,13 @@ def _measure(f, x, orbit: Orbit, batch: int) -> list[_Part]:
                 inputs = batching.move(batching.take(x, first, last), device)
                 still = _output(f, inputs, inputs)
                 ranges = _widened(ranges, _checked(still, "f(x)", last - first))
-            there = batching.join([_act(orbit, "act_x", inputs, g) for g in elements])
+            there = batching.join([act(orbit, "act_x", inputs, g) for g in elements])
             moves = moves or not _equal(there, batching.join([inputs] * len(elements)))
             size = len(elements) * (last - first)
             found = _checked(_output(f, there, inputs), "f(g x)", size)
             if [t.shape[1:] for t in found] == [t.shape[1:] for t in ranges]:
                 ranges = _widened(ranges, found)
-            wanted = batching.join([_act(orbit, "act_y", still, g) for g in elements])
+            wanted = batching.join([act(orbit, "act_y", still, g) for g in elements])
             wanted = batching.all_tensors(batching.as_tensors(wanted))
             if [t.shape for t in wanted] != [t.shape for t in found]:
                 raise ValueError(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from equitutor import actions, groups
 from equitutor.checks import check_clouds, check_count, check_generator
+from equitutor.rotations import rotation_matrix
 
 
 class PointNet(nn.Module):
@@ -67,6 +68,5 @@ def rotate_z(points: Tensor, generator: torch.Generator) -> Tensor:
     check_clouds(points)
     check_generator(generator)
     angle = 2 * math.pi * torch.rand(len(points), generator=generator, dtype=torch.float64)
-    c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    rows = [c, -s, zero, s, c, zero, zero, zero, zero + 1]
-    return actions.rotate_points(points, torch.stack(rows, -1).view(-1, 3, 3))
+    vertical = torch.tensor([[0.0, 0.0, 1.0]]).expand(len(points), 3)
+    return actions.rotate_points(points, rotation_matrix(vertical, angle))

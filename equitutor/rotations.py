@@ -1,7 +1,82 @@
-"""From weights on a group to one rotation: mean, projection, loss, and the angle between two."""
+"""Rotations of space: built from vectors, found as a mean or as the nearest one, compared.
+
+All are matrices (..., 3, 3) that act on columns from the left. Random ones: `groups.haar_so3`.
+"""
 
 import torch
 from torch import Tensor
+
+from equitutor.runtime import widest
+
+__all__ = [
+    "matrix_loss",
+    "project_so3",
+    "rotation_angle",
+    "rotation_matrix",
+    "rotation_near_identity",
+    "rotation_of",
+    "smallest_rotation",
+    "weighted_rotation_mean",
+]
+
+
+def rotation_matrix(axis: Tensor, angle: Tensor) -> Tensor:
+    """Returns rotations (n, 3, 3) about unit axes (n, 3) by angles (n,) in radians, float64.
+
+    >>> quarter = torch.tensor([torch.pi / 2], dtype=torch.float64)
+    >>> R = rotation_matrix(torch.tensor([[0.0, 0.0, 1.0]]), quarter)
+    >>> (R[0] @ torch.tensor([1.0, 0.0, 0.0]).double()).allclose(torch.eye(3).double()[1])
+    True
+    """
+    axis, angle = (t.to(widest(t.device)) for t in (axis, angle))
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
+    s, c = angle.sin()[:, None, None], angle.cos()[:, None, None]
+    return torch.eye(3).to(k) + s * k + (1 - c) * (k @ k)  # Rodrigues
+
+
+def rotation_of(vector: Tensor) -> Tensor:
+    """Returns the rotations (..., 3, 3) of axis-angle vectors (..., 3), in radians.
+
+    >>> rotation_of(torch.tensor([0.0, 0.0, torch.pi])).diagonal().round()
+    tensor([-1., -1.,  1.])
+    """
+    x, y, z = vector.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.matrix_exp(torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3)))
+
+
+def rotation_near_identity(vector: Tensor) -> Tensor:
+    """Returns rotations (..., 3, 3) of vectors (..., 3): the unit quaternion along (1, v / 2).
+
+    About v is the axis times the angle while that is small; no square root has to be guarded.
+
+    >>> rotation_near_identity(torch.zeros(3)).diagonal()
+    tensor([1., 1., 1.])
+    """
+    q = torch.cat([torch.ones_like(vector[..., :1]), vector / 2], -1)
+    w, x, y, z = torch.nn.functional.normalize(q, dim=-1).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
+    """Return the rotation about ``a x b`` that takes each unit vector a to b, ``(n, 3, 3)``.
+
+    Example:
+        >>> smallest_rotation(torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]]))[0, 1]
+        tensor([1., 0., 0.])
+    """
+    x, y, z = torch.linalg.cross(a, b).unbind(1)
+    o = torch.zeros_like(x)
+    cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).view(-1, 3, 3)
+    cosine = (a * b).sum(1)[:, None, None].clamp(min=-1 + 1e-9)  # opposite: any axis would do
+    return torch.eye(3, dtype=a.dtype) + cross + cross @ cross / (1 + cosine)
 
 
 def weighted_rotation_mean(weights: Tensor, elements: Tensor) -> Tensor:
