@@ -1,4 +1,7 @@
-"""The command line: ``python -m equitutor build | run | handout | data | address``."""
+"""The command line: ``python -m equitutor build | run | handout | data | address``.
+
+All but `data` is for a checkout: the tools of the book lie beside the package, not in it.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +71,18 @@ def _positive(word: str) -> int:
     return number
 
 
+def _beside() -> None:
+    """Make the ``tools`` of a checkout importable, or raise BookError where there are none."""
+    home = Path(__file__).resolve().parents[1]
+    if not (home / "tools/press").is_dir():
+        raise BookError("the tools of the book are not installed: run this in a clone of it")
+    if str(home) not in sys.path:
+        sys.path.insert(0, str(home))
+
+
 def _require_tools() -> None:
-    """Raise BookError when a tool that only authors need is not installed."""
+    """Raise BookError when a tool that only authors need is not at hand."""
+    _beside()
     missing = [name for name, module in _TOOLS.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise BookError(
@@ -80,8 +93,8 @@ def _require_tools() -> None:
 def _build(options: argparse.Namespace) -> int:
     root = find_root()
     _require_tools()
-    from equitutor.press.book import build
-    from equitutor.press.execution import ChapterFailed
+    from tools.press.book import build
+    from tools.press.execution import ChapterFailed
 
     try:
         page = build(root, options.jobs, solutions=not options.hide_solutions)
@@ -96,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     root = find_root()
     notebook = chapter(root, options.chapter)
     _require_tools()
-    from equitutor.press.execution import ChapterFailed, execute
+    from tools.press.execution import ChapterFailed, execute
 
     name = f"{options.chapter}-{options.profile}"
     copy = root / "build/runs" / f"{name}.ipynb"
@@ -122,7 +135,7 @@ def _run(options: argparse.Namespace) -> int:
 def _handout(options: argparse.Namespace) -> int:
     root = find_root()
     _require_tools()
-    from equitutor.press.handout import handout
+    from tools.press.handout import handout
 
     _say(str(handout(root, options.chapter, options.out)))
     return 0
@@ -133,7 +146,8 @@ def _say(line: str) -> None:
 
 
 def _address(options: argparse.Namespace) -> int:
-    from equitutor.press.address import address, disagreements, set_address
+    _beside()
+    from tools.press.address import address, disagreements, set_address
 
     root = find_root()
     if options.new:

@@ -32,7 +32,7 @@ WIDTH = 7.2  # inches: the text column of the book
 def use() -> None:
     """Sets the house style for all figures that follow. Chapters call it in their first cell.
 
-    Where pages are made, each figure comes out as a drawing, too (see `press.drawings`).
+    Where pages are made, each figure comes out as a drawing, too (see `tools/press/drawings.py`).
 
     >>> use()
     """

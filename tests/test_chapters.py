@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 from equitutor import chapters, studies
-from equitutor.press import address, assembly, executed, execution, logo
 from equitutor.studies import code
+from tools.press import address, assembly, executed, execution, logo
 
 CONFIG = "title: tiny\nrepository:\n  url: https://github.com/one/tiny\n"
 TOC = "format: jb-book\nroot: book/index\nparts:\n- chapters:\n  - file: book/tiny\n"
@@ -263,9 +263,9 @@ def test_claims_of_an_earlier_run_stay_beside_the_study(tiny, monkeypatch):
     monkeypatch.setattr(studies, "STUDIES", {"tiny-study": "toy"})
     monkeypatch.setattr(studies, "find", lambda name: (SimpleNamespace(lesson="tiny"), None))
     monkeypatch.setattr(studies.pages, "claims_markdown", lambda name: f"FROM {name}")
-    monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda found: found)
+    monkeypatch.setattr("tools.press.ledger.claims_markdown", lambda found: found)
     for earlier, word in (("EARLIER", "EARLIER"), (None, "FROM tiny-study")):
-        monkeypatch.setattr("equitutor.ledger.load", lambda root, name, found=earlier: found)
+        monkeypatch.setattr("tools.press.ledger.load", lambda root, name, found=earlier: found)
         text = assembly.fill("<!-- claims -->", tiny)
         assert "FROM tiny-study" in text
         assert text.endswith(word)

@@ -18,10 +18,10 @@ from equitutor.data import (
     motion,
     retarget,
 )
-from equitutor.data.motion import smallest_rotation
 from equitutor.data.motion_files import read_cmu, read_deepmimic
 from equitutor.groups import haar_so3
 from equitutor.methods.articulated import anny_lite
+from equitutor.rotations import smallest_rotation
 
 patient = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 INDEX = {part: i for i, part in enumerate(HUMAN_PARTS)}

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from equitutor import data, orbits
-from equitutor.methods.detection import (
+from equitutor.models.detection import (
     BlurPool,
     CenterDetector,
     TopBoxes,
     center_loss,
     decode,
 )
-from equitutor.methods.torchvision_boxes import TorchvisionBoxes
+from equitutor.models.torchvision_boxes import TorchvisionBoxes
 from equitutor.orbits import box_score, iou
 
 patient = settings(deadline=None, max_examples=25)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from equitutor.methods.group_cnn import CNN, GroupCNN, GroupConv, SteerableCNN, SteerableConv, turns
+from equitutor.models.group_cnn import CNN, GroupCNN, GroupConv, SteerableCNN, SteerableConv, turns
 
 
 class NoRoll(GroupConv):

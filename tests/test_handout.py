@@ -9,9 +9,9 @@ from test_chapters import notebook, tiny  # noqa: F401
 
 from equitutor import __main__ as cli
 from equitutor.chapters import chapters
-from equitutor.press import assembly, executed, execution
-from equitutor.press.handout import handout, without_solutions
 from tools.colab import read_book
+from tools.press import assembly, executed, execution
+from tools.press.handout import handout, without_solutions
 from tools.teach.assignment import sessions
 from tools.teach.handouts import YOUR_TURN, lesson_handout, with_gaps
 

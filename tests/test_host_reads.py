@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import equitutor.methods
 from equitutor.groups import cyclic
-from equitutor.methods import detection, group_cnn, polyphase, soft, velocimetry
+from equitutor.methods import polyphase, soft
 from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp, FilteredAct
 from equitutor.methods.articulated import ArtEq, TensorField, random_scans, toy_body
 from equitutor.methods.articulated import PointNet as PosePointNet
@@ -42,11 +42,12 @@ from equitutor.methods.icosahedral import (
     take,
 )
 from equitutor.methods.icosahedral.convolution import PointGroupNorm, kernel_sums
-from equitutor.methods.point_clouds import MomentNet, PointNet, TensorFieldNet
-from equitutor.methods.point_clouds.basis import Gaussians
-from equitutor.methods.point_clouds.tensor_field import TensorFieldLayer
 from equitutor.methods.polyphase import layers, models
-from equitutor.methods.torchvision_boxes import TorchvisionBoxes
+from equitutor.models import detection, group_cnn, velocimetry
+from equitutor.models.point_clouds import MomentNet, PointNet, TensorFieldNet
+from equitutor.models.point_clouds.basis import Gaussians
+from equitutor.models.point_clouds.tensor_field import TensorFieldLayer
+from equitutor.models.torchvision_boxes import TorchvisionBoxes
 
 READS = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__",
          "__contains__"}  # fmt: skip
@@ -224,7 +225,7 @@ PARTS = {"_Resampler", "_Kernel", "ExactConstants", "Stage"}
 # Where the compiler stops in those that are not one graph. To guard the irreps of a layer it asks
 # for their length, which e3nn refuses. It looks through the cache of the table of D4, and finds the
 # checks of a group.
-IRREPS, CHECKS = r'e3nn.*_irreps\.py".* in __len__', r'groups.finite\.py".* in _check_matrices'
+IRREPS, CHECKS = r'e3nn.*_irreps\.py".* in __len__', r'equitutor.groups\.py".* in _check_matrices'
 NO_GRAPH = {
     "TensorField": IRREPS,
     "TensorField, Kabsch": IRREPS,

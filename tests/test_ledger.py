@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from equitutor import ledger
+from tools.press import ledger
 
 
 def metric(values, unit=""):
@@ -48,13 +48,13 @@ def test_what_was_recorded_is_shown(tmp_path):
 
 
 def test_what_an_earlier_run_found_stays_beside_a_study(monkeypatch):
-    from equitutor.press.assembly import claims
+    from tools.press.assembly import claims
 
     monkeypatch.setattr("equitutor.studies.pages.claims_markdown", lambda study: f"new {study}.")
-    monkeypatch.setattr("equitutor.ledger.claims_markdown", lambda run: run)
+    monkeypatch.setattr("tools.press.ledger.claims_markdown", lambda run: run)
     for kept in ("polyphase-vit", "alias-free-diffusion"):
         old = lambda root, name, kept=kept: f"old {name}." if name == kept else None
-        monkeypatch.setattr("equitutor.ledger.load", old)
+        monkeypatch.setattr("tools.press.ledger.load", old)
         page = claims(ROOT)
         for name in ("polyphase-vit", "alias-free-diffusion"):
             assert f"new {name}." in page

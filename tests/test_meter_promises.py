@@ -24,7 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from equitutor import actions, groups, orbits, runtime
-from equitutor.methods import soft, velocimetry
+from equitutor.diagnose.repairs import Anchored, Circular
+from equitutor.diagnose.watching import Watch
+from equitutor.methods import soft
+from equitutor.models import velocimetry
 from equitutor.nero.payload import all_series, consensus_scores
 from equitutor.orbits import (
     OrbitResult,
@@ -41,8 +44,6 @@ from equitutor.orbits import (
     so3_haar,
 )
 from equitutor.orbits.models import lent, modules_of
-from equitutor.orbits.repairs import Anchored, Circular
-from equitutor.orbits.watching import Watch
 
 quick = settings(deadline=None, max_examples=25)
 HALVES = (torch.float16, torch.bfloat16)
@@ -1201,7 +1202,7 @@ def test_a_repair_after_which_the_output_is_constant_gains_nothing():
 def test_gains_are_the_same_in_float32_and_float64(monkeypatch):
     gains = []
     for small in (0.0, math.inf):  # errors above it are repaired in float32
-        monkeypatch.setattr(importlib.import_module("equitutor.orbits.diagnose"), "SMALL", small)
+        monkeypatch.setattr(importlib.import_module("equitutor.diagnose.search"), "SMALL", small)
         found = diagnose(faulty(), noise(3, 1, 16, 16), shifts(16, 16), repairs=True)
         gains.append({s.layer: s.gain for s in found.suspects})
     assert gains[0] == pytest.approx(gains[1], abs=1e-4) and gains[0] != gains[1]

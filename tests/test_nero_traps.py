@@ -17,8 +17,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from equitutor import actions, data, groups, nero, orbits
-from equitutor.methods.group_cnn import CNN, GroupCNN
-from equitutor.methods.velocimetry import GroupAverage, cross_correlation, rmse
+from equitutor.models.group_cnn import CNN, GroupCNN
+from equitutor.models.velocimetry import GroupAverage, cross_correlation, rmse
 from equitutor.orbits import OrbitResult, evaluate, shifts, so2
 
 quick = settings(deadline=None, max_examples=10)

@@ -253,7 +253,7 @@ def test_consensus_moves_with_the_scene(seed, shift):
 
 
 def test_scenes_of_digits_pass_through_all_of_it():
-    from equitutor.methods.detection import CenterDetector, TopBoxes
+    from equitutor.models.detection import CenterDetector, TopBoxes
 
     scenes = data.scenes(data.digits("test"), 3, size=80)
     orbit = box_windows(80, 64, 8, 8)

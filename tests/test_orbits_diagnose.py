@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from equitutor import actions, groups, orbits
+from equitutor.diagnose.found_actions import Moves, candidates, moves
+from equitutor.diagnose.matching import best_roll, match
 from equitutor.methods import polyphase
-from equitutor.methods.group_cnn import GroupCNN, SteerableCNN
+from equitutor.models.group_cnn import GroupCNN, SteerableCNN
 from equitutor.orbits import diagnose, shifts, so3_haar
-from equitutor.orbits.found_actions import Moves, candidates, moves
-from equitutor.orbits.matching import best_roll, match
 
 quick = settings(deadline=None, max_examples=15)
 SIZE = 12
@@ -34,7 +34,7 @@ def quarter_turns():
 
 
 def square_group():
-    return orbits.finite(groups.dihedral(4), actions.fields.transform_scalar)
+    return orbits.finite(groups.dihedral(4), actions.transform_scalar)
 
 
 def conv(a, b, **options):
@@ -680,11 +680,11 @@ def test_bad_input_is_refused_in_words(change, text):
 @quick
 @given(st.integers(0, 7), st.integers(0, 5), st.integers(0, 5), st.sampled_from([1, 2, 3]))
 def test_turns_and_rolls_of_pixels_are_recognized(turn, down, right, channels):
-    act = lambda x, i: actions.fields.transform_scalar(x, turn).roll((down, right), (2, 3))
+    act = lambda x, i: actions.transform_scalar(x, turn).roll((down, right), (2, 3))
     orbit = orbits.Orbit("both", torch.zeros(1, 1), act, identity=None)
     x = images(2, channels, 6)
     found = moves(x, orbit, [0])
-    again = actions.fields.transform_scalar(x, found.turns[0]).roll(found.rolls[0], (2, 3))
+    again = actions.transform_scalar(x, found.turns[0]).roll(found.rolls[0], (2, 3))
     assert torch.equal(again, act(x, 0))
 
 

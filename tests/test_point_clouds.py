@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from equitutor import data, groups, orbits
-from equitutor.methods import point_clouds
-from equitutor.methods.point_clouds import (
+from equitutor.models import point_clouds
+from equitutor.models.point_clouds import (
     MomentNet,
     PointNet,
     TensorFieldLayer,
@@ -282,7 +282,7 @@ def test_e3nn_is_imported_only_where_it_is_used():
     import sys
 
     code = (
-        "import sys; from equitutor.methods import point_clouds as p; p.PointNet(); "
+        "import sys; from equitutor.models import point_clouds as p; p.PointNet(); "
         "assert 'e3nn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

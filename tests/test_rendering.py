@@ -3,7 +3,7 @@
 import pytest
 
 from equitutor.chapters import BookError
-from equitutor.press import assembly, rendering
+from tools.press import assembly, rendering
 
 CONFIG = """title: tiny
 only_build_toc_files: true

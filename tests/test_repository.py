@@ -16,12 +16,12 @@ from pybtex.database import parse_file
 
 import equitutor
 from equitutor.chapters import chapters
-from equitutor.press import address, references
+from tools.press import address, references
 from tools.unused import unused
 
 SOURCES = [
     path
-    for folder in ("equitutor", "tests", "book", ".ci")
+    for folder in ("equitutor", "tools", "tests", "book", ".ci")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.is_file() and "__pycache__" not in path.parts
 ]
@@ -35,20 +35,6 @@ TEXTS = [
 
 def read(path):
     return path.read_text(encoding="utf-8")
-
-
-LAYOUT = """
-_config.yml _toc.yml requirements.txt pyproject.toml constraints.txt Makefile README.md LICENSE
-LICENSE-TEXT CITATION.cff CONTRIBUTING.md CHANGELOG.md .ci/run book/index.md book/claims.md
-book/notation.md book/troubleshooting.md book/references.bib book/_assets equitutor/runtime
-equitutor/groups equitutor/data equitutor/actions equitutor/orbits equitutor/methods
-equitutor/training equitutor/ledger equitutor/nero equitutor/figures tests/notebooks tests/site
-"""
-
-
-@pytest.mark.parametrize("name", LAYOUT.split())
-def test_the_layout_is_there(name):
-    assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists()
 
 
 def test_there_is_no_top_level_static_folder():
@@ -277,7 +263,6 @@ def test_every_bold_term_is_in_the_glossary_or_in_the_notation(notebook):
 IMPORT_ALL = """
 import importlib, os, pkgutil, random, sys, warnings
 import matplotlib, numpy, torch
-import nbclient, nbformat, psutil, requests  # what the tools of the book stand on
 
 def state():
     return (

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equitutor import actions, data, orbits
-from equitutor.methods import velocimetry
-from equitutor.methods.velocimetry import (
+from equitutor.models import velocimetry
+from equitutor.models.velocimetry import (
     CostVolumeNet,
     GroupAverage,
     cross_correlation,

@@ -6,9 +6,9 @@ from functools import cache
 import pytest
 import torch
 
+from equitutor.diagnose.watching import OWN
+from equitutor.diagnose.zoo import ZOO
 from equitutor.orbits import diagnose
-from equitutor.orbits.watching import OWN
-from equitutor.zoo import ZOO
 
 # name -> a part of the layer that is to be named, and a word of its advice; none where all is well
 FINDINGS = {

@@ -20,8 +20,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from equitutor.chapters import chapters, find_root, page_name, pages, read_yaml, write_text
-from equitutor.press.address import address, pages_url
-from equitutor.press.references import cited_as
+from tools.press.address import address, pages_url
+from tools.press.references import cited_as
 
 FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}[ \t]*(.*?)[ \t]*$")
 ROLE = re.compile(r"\{([\w:-]+)\}`([^`]+)`")

@@ -30,7 +30,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from equitutor.chapters import chapters, find_root
-from equitutor.press.address import address
+from tools.press.address import address
 
 PINS = Path(__file__).with_name("colab_pins.txt")
 PICTURES = ("image/png", "image/svg+xml", "text/html", "application/vnd.jupyter.widget-view+json")

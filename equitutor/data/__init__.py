@@ -1,9 +1,9 @@
 """Data for the chapters: real sets, found on this machine or fetched, checked and parsed; and
 sets that are generated, for a machine without a network."""
 
-from .cache import fetch, fetch_all, locate
-from .centered import centered
-from .clouds import (
+from equitutor.data.cache import fetch, fetch_all, locate
+from equitutor.data.centered import centered
+from equitutor.data.clouds import (
     Clouds,
     center_and_scale,
     geometric_shapes,
@@ -11,19 +11,34 @@ from .clouds import (
     pcl_shapes,
     sample_surface,
 )
-from .detection import Detections, blood_cells
-from .errors import ChecksumError, DataError, DownloadError, FormatError
-from .flow import FlowPairs, flow_pairs
-from .furniture import furniture
-from .images import Images, cifar10, cifar10_jpeg, digits, handful, hundred, mnist, on_canvas
-from .mnist_m import mnist_m
-from .motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, motion, retarget
-from .particles import Particles, image_pair, particle_pairs
-from .registry import SETS, DataSet, File
-from .scenes import Scenes, scenes, window
-from .solids import read_off, read_pcd
-from .symmetric_tasks import Regression, cossim, cossim_target, inertia, inertia_target
-from .trajectories import (
+from equitutor.data.detection import Detections, blood_cells
+from equitutor.data.errors import ChecksumError, DataError, DownloadError, FormatError
+from equitutor.data.flow import FlowPairs, flow_pairs
+from equitutor.data.furniture import furniture
+from equitutor.data.images import (
+    Images,
+    cifar10,
+    cifar10_jpeg,
+    digits,
+    handful,
+    hundred,
+    mnist,
+    on_canvas,
+)
+from equitutor.data.mnist_m import mnist_m
+from equitutor.data.motion import ACROBATIC, EVERYDAY, HUMAN_PARTS, Motion, motion, retarget
+from equitutor.data.particles import Particles, image_pair, particle_pairs
+from equitutor.data.registry import SETS, DataSet, File
+from equitutor.data.scenes import Scenes, scenes, window
+from equitutor.data.solids import read_off, read_pcd
+from equitutor.data.symmetric_tasks import (
+    Regression,
+    cossim,
+    cossim_target,
+    inertia,
+    inertia_target,
+)
+from equitutor.data.trajectories import (
     Trajectories,
     constant_velocity,
     displacement_errors,

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import ChecksumError, DataError, DownloadError
-from .reads import note
-from .registry import File, data_file, dataset
+from equitutor.data.errors import ChecksumError, DataError, DownloadError
+from equitutor.data.reads import note
+from equitutor.data.registry import File, data_file, dataset
 
 CHUNK = 1 << 16  # bytes read from the network at a time
 TIMEOUT = 30  # seconds without a byte from the network

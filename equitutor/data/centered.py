@@ -5,9 +5,9 @@ from collections.abc import Collection
 import torch
 import torch.nn.functional as F
 
-from .arguments import check_choice, check_count
-from .detection import Detections
-from .scenes import Scenes
+from equitutor.checks import check_choice, check_count
+from equitutor.data.detection import Detections
+from equitutor.data.scenes import Scenes
 
 
 def centered(

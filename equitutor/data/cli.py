@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cache import cache_folder, data_folder, fetch_all, locate
-from .errors import DataError
-from .registry import SETS, dataset
+from equitutor.data.cache import cache_folder, data_folder, fetch_all, locate
+from equitutor.data.errors import DataError
+from equitutor.data.registry import SETS, dataset
 
 
 def main(argv: list[str]) -> int:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
-from .cache import fetch, fetch_all
-from .errors import FormatError
-from .solids import read_off, read_pcd, read_voxels
+from equitutor.checks import check_choice, check_count
+from equitutor.data.cache import fetch, fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.solids import read_off, read_pcd, read_voxels
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
-from .cache import fetch, fetch_all
-from .errors import FormatError
-from .pictures import read_picture, read_voc
+from equitutor.checks import check_choice
+from equitutor.data.cache import fetch, fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.pictures import read_picture, read_voc
 
 BLOOD_CELLS = ("RBC", "WBC", "Platelets")  # red and white blood cells
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
-from .cache import fetch_all
-from .errors import FormatError
-from .pictures import read_flo, read_picture
-from .registry import dataset
+from equitutor.checks import check_choice
+from equitutor.data.cache import fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.pictures import read_flo, read_picture
+from equitutor.data.registry import dataset
 
 # For each kind: its set, how the names of its files begin, the ends of first and second frame.
 _TIFF = ("_img1.tif", "_img2.tif")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import FormatError
+from equitutor.data.errors import FormatError
 
 _PIECE = 1 << 16  # bytes that are decompressed at a time
 _MANY = 1 << 20  # bytes too many are counted up to here

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from .arguments import check_count
-from .clouds import Clouds, center_and_scale, sample_surface
+from equitutor.checks import check_count
+from equitutor.data.clouds import Clouds, center_and_scale, sample_surface
 
 SIDES = 16  # a cylinder's walls
 NOISE = 0.01  # standard deviation, in radii of the cloud

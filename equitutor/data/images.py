@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equitutor.chapters import book_file
-
-from .cache import fetch, locate
-from .errors import DataError, FormatError
-from .formats import read_cifar10, read_idx
-from .reads import array_checksum, note
+from equitutor.data.cache import fetch, locate
+from equitutor.data.errors import DataError, FormatError
+from equitutor.data.formats import read_cifar10, read_idx
+from equitutor.data.reads import array_checksum, note
 
 DIGIT_CLASSES = tuple("0123456789")
 CIFAR10_CLASSES = (

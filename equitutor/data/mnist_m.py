@@ -7,11 +7,11 @@ background's negative, and no brightness or color tells it from its surroundings
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
-from .cache import fetch_all
-from .errors import FormatError
-from .images import Images, mnist
-from .pictures import read_picture
+from equitutor.checks import check_choice, check_count
+from equitutor.data.cache import fetch_all
+from equitutor.data.errors import FormatError
+from equitutor.data.images import Images, mnist
+from equitutor.data.pictures import read_picture
 
 __all__ = ["blend", "mnist_m"]
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .arguments import check_choice
-from .cache import fetch
-from .motion_files import HUMAN_PARTS, Motion, read_cmu, read_deepmimic
+from equitutor.checks import check_choice
+from equitutor.data.cache import fetch
+from equitutor.data.motion_files import HUMAN_PARTS, Motion, read_cmu, read_deepmimic
+from equitutor.rotations import smallest_rotation
 
 EVERYDAY = (
     "cmu/02_01", "cmu/02_02", "cmu/02_03",
@@ -88,17 +89,3 @@ def retarget(clip: Motion, parts: Sequence[str], directions: Tensor) -> Tensor:
         if not part.startswith(("left", "right")):
             turn[i] = torch.eye(3, dtype=torch.float64)
     return clip.rotations[:, index] @ turn
-
-
-def smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the rotation about ``a x b`` that takes each unit vector a to b, ``(n, 3, 3)``.
-
-    Example:
-        >>> smallest_rotation(torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]]))[0, 1]
-        tensor([1., 0., 0.])
-    """
-    x, y, z = torch.linalg.cross(a, b).unbind(1)
-    o = torch.zeros_like(x)
-    cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).view(-1, 3, 3)
-    cosine = (a * b).sum(1)[:, None, None].clamp(min=-1 + 1e-9)  # opposite: any axis would do
-    return torch.eye(3, dtype=a.dtype) + cross + cross @ cross / (1 + cosine)

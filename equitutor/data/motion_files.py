@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import FormatError
-from .words import number
+from equitutor.data.errors import FormatError
+from equitutor.data.words import number
 
 _ARM_AND_LEG = ("clavicle", "upper arm", "forearm", "hand", "thigh", "shin", "foot")
 HUMAN_PARTS = (

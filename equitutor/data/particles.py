@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .arguments import check_choice, check_count
-from .flow import FlowPairs
+from equitutor.checks import check_choice, check_count
+from equitutor.data.flow import FlowPairs
 
 STEPS = 4  # Runge-Kutta steps in half an interval
 

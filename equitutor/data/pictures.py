@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from .errors import FormatError
-from .words import number
+from equitutor.data.errors import FormatError
+from equitutor.data.words import number
 
 # A picture of more bytes than these, for each of its file or in all, is a header that lies: the
 # pixels of a drawing in two colors are 200 times its PNG.

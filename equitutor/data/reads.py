@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .registry import data_file
+from equitutor.data.registry import data_file
 
 _WATCHED: list[dict[str, str]] = []
 

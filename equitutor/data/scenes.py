@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .arguments import check_count
-from .images import Images
+from equitutor.checks import check_count
+from equitutor.data.images import Images
 
 SCRAPS = 100  # different scraps of digits, for the clutter of all scenes together
 TRIES = 36  # to put one of them into a scene of 128 x 128 pixels

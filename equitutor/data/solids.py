@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import FormatError
-from .words import number, whole
+from equitutor.data.errors import FormatError
+from equitutor.data.words import number, whole
 
 _OFF = re.compile(r"(?P<texture>ST)?(?P<color>C)?(?P<normal>N)?(?P<other>4?n?)OFF")
 _PCD_ENTRIES = {"VERSION", "FIELDS", "COLUMNS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT",

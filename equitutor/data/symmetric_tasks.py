@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
+from equitutor.checks import check_choice, check_count
 
 AXES = ("x", "y", "z")
 

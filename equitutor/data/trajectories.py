@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_count
-from .cache import fetch
-from .errors import FormatError
+from equitutor.checks import check_choice, check_count
+from equitutor.data.cache import fetch
+from equitutor.data.errors import FormatError
 
 FILES = {
     "zara01": "crowds_zara01.txt",

@@ -240,7 +240,7 @@ def _fallback(results: Mapping[str, OrbitResult], metric: str) -> tuple[str, str
         mean, spread = result.mean().nanmean().item(), result.spread().nanmean().item()
         curve.plot(steps, result.aggregate(), color=color, label=name)
         curve.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-        points = embed(OrbitResult(payload._filled(result.scores), result.orbit)).points
+        points = embed(OrbitResult(payload.filled(result.scores), result.orbit)).points
         cloud.scatter(*points.T, s=9, color=color, marker=figures.MARKERS[role])
         words.append(f"{name} has a mean {metric} of {mean:.3g} and a spread of {spread:.3g}")
     curve.set(xlabel="element of the orbit", ylabel=metric)

@@ -100,7 +100,7 @@ def series(
     for values in scores:
         maps = {}
         for method in methods:
-            points, explained, _ = embed(OrbitResult(_filled(values), first.orbit), method, seed)
+            points, explained, _ = embed(OrbitResult(filled(values), first.orbit), method, seed)
             maps[method] = {
                 "points": points.numpy().astype("<f4").ravel(),
                 "explained": explained and [round(share, 4) for share in explained],
@@ -153,7 +153,8 @@ def _limits(share: bool, scores: Sequence[Tensor]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _filled(scores: Tensor) -> Tensor:
+def filled(scores: Tensor) -> Tensor:
+    """Returns scores (G, N) with the mean of its sample in place of each NaN."""
     means = scores.nanmean(0).nan_to_num(0.0).expand_as(scores)
     return torch.where(scores.isnan(), means, scores)
 

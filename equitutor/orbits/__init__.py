@@ -1,9 +1,10 @@
 """The meter: what a model does along the orbit of its input.
 
 `orbit` describes an orbit and `elements` makes the usual ones. `metrics` scores one prediction at a
-time, `evaluate` measures a model over all elements and samples, `checks` turns the measurement into
-an assertion. `diagnose` names the layer at which a model stops to transform as its input does.
-`consensus` asks what the model's answers would be if it agreed with itself.
+time, `evaluate` measures a model over all elements and samples, `equivariance` turns the
+measurement into an assertion. `consensus` asks what the model's answers would be if it agreed with
+itself. `diagnose`, from the room above, names the layer at which a model stops to transform as its
+input does.
 
 Five lines on a model of your own:
 
@@ -16,22 +17,23 @@ Five lines on a model of your own:
 torch.Size([64, 6])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from equitutor.orbits.box_consensus import BoxConsensus, box_consensus, rescore
 from equitutor.orbits.boxes import box_score, box_windows, in_window, iou
-from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
-from equitutor.orbits.diagnose import diagnose
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
+from equitutor.orbits.equivariance import assert_equivariant, equivariance_error
 from equitutor.orbits.evaluate import evaluate, merge
 from equitutor.orbits.orbit import Orbit, round_trip
-from equitutor.orbits.report import Diagnosis, LayerReport
 from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.windows import windows
 
+if TYPE_CHECKING:
+    from equitutor.diagnose import diagnose
+
 __all__ = [
     "BoxConsensus",
-    "Diagnosis",
-    "LayerReport",
     "Orbit",
     "OrbitResult",
     "assert_equivariant",
@@ -56,3 +58,12 @@ __all__ = [
     "variance_decomposition",
     "windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Returns `diagnose`, which stands on this room: it is loaded once it is asked for."""
+    if name == "diagnose":
+        from equitutor.diagnose import diagnose
+
+        return diagnose
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from equitutor.orbits.elements import _count
+from equitutor.checks import check_count
 from equitutor.orbits.metrics import Metric
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.windows import windows
@@ -83,7 +83,8 @@ def in_window(targets: Tensor, size: int, visible: float = 0.5) -> Tensor:
     >>> in_window(torch.tensor([[[-1.0, 0, 3, 4, 7], [-3.0, 0, 1, 4, 7]]]), 8)[..., [0, 4]].tolist()
     [[[0.0, 7.0], [0.0, -1.0]]]
     """
-    check_targets(targets), _count(size, "size")
+    check_targets(targets)
+    check_count("size", size)
     if not 0 < visible <= 1:
         raise ValueError(f"visible must be in (0, 1], got {visible!r}")
     seen = targets[..., :4].clamp(0, size)

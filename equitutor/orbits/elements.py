@@ -6,15 +6,11 @@ import torch
 from torch import Tensor
 
 from equitutor import actions, groups
-from equitutor.actions.images import check_rotation
+from equitutor.actions import check_rotation
+from equitutor.checks import check_count
 from equitutor.orbits.orbit import Action, Orbit, leave
+from equitutor.rotations import rotation_matrix
 from equitutor.runtime import widest, working
-
-
-def _count(n: int, name: str, least: int = 1) -> int:
-    if not isinstance(n, int) or isinstance(n, bool) or n < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {n!r}")
-    return n
 
 
 def _image_output(output: str, act: Action, inverse: Action) -> tuple[Action, Action]:
@@ -49,7 +45,7 @@ def so2(
     >>> so2(8).params[:, 0].tolist()
     [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0]
     """
-    _count(n, "n")
+    check_count("n", n)
     check_rotation(resampler, fill, mask)
     angles = [360 * i / n for i in range(n)]
 
@@ -91,7 +87,8 @@ def shifts(height: int, width: int, step: int = 1, output: str = "invariant") ->
     >>> len(orbit), orbit.params[1].tolist()
     (6, [0.0, 2.0])
     """
-    _count(height, "height"), _count(width, "width"), _count(step, "step")
+    for name, value in (("height", height), ("width", width), ("step", step)):
+        check_count(name, value)
     if height % step or width % step:
         raise ValueError(f"step must divide height {height} and width {width}, got {step}")
     rows, columns = torch.arange(0, height, step), torch.arange(0, width, step)
@@ -169,22 +166,6 @@ def d4_time() -> Orbit:
     return finite(group, act_pair, act_flow)
 
 
-def rotation_matrix(axis: Tensor, angle: Tensor) -> Tensor:
-    """Returns rotations (n, 3, 3) about unit axes (n, 3) by angles (n,) in radians, float64.
-
-    >>> quarter = torch.tensor([torch.pi / 2], dtype=torch.float64)
-    >>> R = rotation_matrix(torch.tensor([[0.0, 0.0, 1.0]]), quarter)
-    >>> (R[0] @ torch.tensor([1.0, 0.0, 0.0]).double()).allclose(torch.eye(3).double()[1])
-    True
-    """
-    axis, angle = (t.to(widest(t.device)) for t in (axis, angle))
-    x, y, z = axis.unbind(-1)
-    zero = torch.zeros_like(x)
-    k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
-    s, c = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    return torch.eye(3).to(k) + s * k + (1 - c) * (k @ k)  # Rodrigues
-
-
 def _rotations(name: str, params, matrices: Tensor, coords, identity, output: str, **kwargs):
     if output not in ("invariant", "points"):
         raise ValueError(f"output must be 'invariant' or 'points', got {output!r}")
@@ -230,7 +211,8 @@ def so3_disk(
     >>> so3_disk(("xy",), 4, 3).params.shape
     torch.Size([12, 3])
     """
-    _count(n_axis, "n_axis"), _count(n_angle, "n_angle", 2)
+    check_count("n_axis", n_axis)
+    check_count("n_angle", n_angle, 2)
     if not planes or any(p not in ("xy", "xz", "yz") for p in planes):
         raise ValueError(f"planes must be some of 'xy', 'xz', 'yz', got {planes!r}")
     plane, direction, angle = (
@@ -267,7 +249,8 @@ def so3_haar(n: int, seed: int = 0, output: str = "invariant") -> Orbit:
     >>> so3_haar(5).params.shape
     torch.Size([5, 9])
     """
-    _count(n, "n"), _count(seed, "seed", 0)
+    check_count("n", n)
+    check_count("seed", seed, 0)
     matrices = groups.haar_so3(n, torch.Generator().manual_seed(seed))
     coords = tuple(f"R{i}{j}" for i in range(3) for j in range(3))
     return _rotations(f"SO(3), {n} Haar samples", matrices.flatten(1), matrices, coords, None,

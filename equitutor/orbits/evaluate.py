@@ -205,8 +205,8 @@ def _walk(
         inputs, targets = batching.move(x, where), batching.move(y, where)
         for top in range(0, len(orbit), rows):
             elements = range(top, min(len(orbit), top + rows))
-            moved = batching.join([_act(orbit, "act_x", inputs, g) for g in elements])
-            answers = batching.join([_act(orbit, "act_y", targets, g) for g in elements])
+            moved = batching.join([act(orbit, "act_x", inputs, g) for g in elements])
+            answers = batching.join([act(orbit, "act_y", targets, g) for g in elements])
             outputs = model(batching.apart(moved, inputs))  # it may write into what it is given
             size = len(elements) * n
             if batching.count(outputs, "model(x)") != size:
@@ -267,7 +267,8 @@ def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
             yield range(top, min(g, top + rows)), first, min(n, first + batch)
 
 
-def _act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
+def act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
+    """Returns data moved by an action of an orbit, which may not write into what it is given."""
     where = f"{name} of the orbit {orbit.name!r}, element {g} ({orbit.label(g)})"
     tracked = [t for t in batching.all_tensors(data) if not t.is_inference()]
     versions = [t._version for t in tracked]

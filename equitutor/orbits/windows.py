@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from equitutor.actions import shift_boxes
-from equitutor.orbits.elements import _count
+from equitutor.checks import check_count
 from equitutor.orbits.orbit import Orbit
 
 
@@ -21,8 +21,8 @@ def windows(canvas: int, size: int, reach: int, step: int = 1) -> Orbit:
     >>> windows(16, 8, reach=4, step=2).act_x(torch.rand(3, 1, 16, 16), 0).shape
     torch.Size([3, 1, 8, 8])
     """
-    canvas, size = _count(canvas, "canvas"), _count(size, "size")
-    reach, step = _count(reach, "reach"), _count(step, "step")
+    for name, value in (("canvas", canvas), ("size", size), ("reach", reach), ("step", step)):
+        check_count(name, value)
     if (canvas - size) % 2 or canvas - size < 2 * reach:
         raise ValueError(f"canvas must be size + 2 reach plus an even number, got {canvas}")
     if reach % step:

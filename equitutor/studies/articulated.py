@@ -26,13 +26,13 @@ from equitutor.methods.articulated import (
     local_to_world,
     part_angles,
     random_scans,
-    rotation_of,
     scan,
     toy_body,
     use_true_labels,
     world_to_local,
 )
 from equitutor.methods.icosahedral import rotation_tables
+from equitutor.rotations import rotation_of
 from equitutor.studies.study import Claim, Rule, Study, grid
 from equitutor.studies.verdicts import MissingRuns, above, estimate, paired, within
 from equitutor.training import Checkpoint, fit

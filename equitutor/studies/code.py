@@ -24,7 +24,7 @@ __all__ = ["code_of", "code_of_text"]
 PACKAGE = "equitutor"
 ANYWHERE = "*"
 NO_NUMBERS = {
-    "": "chapters explorers figures fingerprint ledger nero press __main__",
+    "": "chapters explorers figures fingerprint nero __main__",
     "data.": "cache errors reads registry",
     "studies.": "__main__ code engine pages records study verdicts",
 }

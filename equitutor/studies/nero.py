@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equitutor import groups, runtime
-from equitutor.actions.images import rotate_images
+from equitutor.actions import rotate_images
 from equitutor.data.images import Images, digits, mnist, on_canvas
-from equitutor.methods.group_cnn import GroupCNN, SteerableCNN
+from equitutor.models.group_cnn import GroupCNN, SteerableCNN
 from equitutor.orbits.box_consensus import rescore
-from equitutor.orbits.checks import equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.elements import finite, so2
+from equitutor.orbits.equivariance import equivariance_error
 from equitutor.orbits.evaluate import evaluate
 from equitutor.orbits.result import OrbitResult
 from equitutor.studies.study import Claim, Rule, Study, grid

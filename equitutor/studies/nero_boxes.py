@@ -11,7 +11,7 @@ from equitutor.data.centered import centered
 from equitutor.data.detection import blood_cells
 from equitutor.data.images import digits
 from equitutor.data.scenes import Scenes, scenes, window
-from equitutor.methods.detection import CenterDetector, TopBoxes, center_loss
+from equitutor.models.detection import CenterDetector, TopBoxes, center_loss
 from equitutor.orbits.box_consensus import box_consensus, rescore
 from equitutor.orbits.boxes import box_score, box_windows, iou
 from equitutor.orbits.evaluate import evaluate

@@ -14,11 +14,11 @@ from equitutor.data.clouds import (
     pcl_shapes,
 )
 from equitutor.data.furniture import furniture
-from equitutor.methods.point_clouds.moments import MomentNet
-from equitutor.methods.point_clouds.pointnet import PointNet, rotate_haar, rotate_z
-from equitutor.methods.point_clouds.tensor_field import TensorFieldNet
-from equitutor.orbits.checks import equivariance_error
+from equitutor.models.point_clouds.moments import MomentNet
+from equitutor.models.point_clouds.pointnet import PointNet, rotate_haar, rotate_z
+from equitutor.models.point_clouds.tensor_field import TensorFieldNet
 from equitutor.orbits.elements import so3_disk, so3_haar
+from equitutor.orbits.equivariance import equivariance_error
 from equitutor.orbits.evaluate import evaluate
 from equitutor.studies.nero import MORE, at_most, gap, of
 from equitutor.studies.study import Claim, Study, grid

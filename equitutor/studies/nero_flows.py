@@ -10,10 +10,10 @@ from torch import Tensor
 from equitutor import runtime
 from equitutor.data.flow import flow_pairs
 from equitutor.data.particles import particle_pairs
-from equitutor.methods.velocimetry import CostVolumeNet, cross_correlation, rmse
-from equitutor.orbits.checks import equivariance_error
+from equitutor.models.velocimetry import CostVolumeNet, cross_correlation, rmse
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.elements import d4_time
+from equitutor.orbits.equivariance import equivariance_error
 from equitutor.orbits.evaluate import evaluate
 from equitutor.orbits.result import OrbitResult
 from equitutor.studies.nero import MORE, at_most, gap, of

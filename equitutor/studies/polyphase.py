@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equitutor import runtime
-from equitutor.actions.images import roll_images
+from equitutor.actions import roll_images
 from equitutor.data.images import Images, cifar10, cifar10_jpeg, digits, mnist, on_canvas
 from equitutor.methods.polyphase.anchors import tie_rate
 from equitutor.methods.polyphase.measures import consistency

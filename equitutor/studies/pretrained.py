@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equitutor import runtime
-from equitutor.actions.images import roll_images
+from equitutor.actions import roll_images
 from equitutor.data.cache import fetch_all
 from equitutor.data.pictures import read_picture
 from equitutor.methods.polyphase.anchors import PolyOrder

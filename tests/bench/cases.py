@@ -13,7 +13,7 @@ from lib.timing import compare, table
 from torch import Tensor
 
 from equitutor import data, orbits
-from equitutor.methods import detection, group_cnn, point_clouds, velocimetry
+from equitutor.models import detection, group_cnn, point_clouds, velocimetry
 from equitutor.orbits import metrics
 
 BATCH = 256  # what the meter takes by default

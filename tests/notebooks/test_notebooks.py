@@ -14,8 +14,8 @@ from conftest import ROOT
 from nbmake.nb_run import NotebookRun
 
 from equitutor.chapters import chapters
-from equitutor.press import executed
-from equitutor.press.execution import Execution, PeakMemory
+from tools.press import executed
+from tools.press.execution import Execution, PeakMemory
 
 
 def kernel_pid():

@@ -208,11 +208,11 @@ def test_a_lone_module_reaches_those_beside_it(shop):
 def test_pages_and_carriers_do_not_count(shop, monkeypatch):
     """In this package; a program, which may show them, does depend on them."""
     root = shop.root / "equitutor"
-    for name in ("methods.py", "figures.py", "press/logo.py", "data/reads.py", "data/images.py"):
+    for name in ("methods.py", "figures.py", "nero/logo.py", "data/reads.py", "data/images.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("def f(): return 1\n")
     imports = (
-        "from equitutor import figures, methods\nfrom equitutor.press.logo import f as l\n"
+        "from equitutor import figures, methods\nfrom equitutor.nero.logo import f as l\n"
         "from equitutor.data import images, reads\n"
     )
     use = "figures.f(), methods.f(), l(), images.f(), reads.f()\n"
@@ -220,7 +220,7 @@ def test_pages_and_carriers_do_not_count(shop, monkeypatch):
     shop.write("study.py", f"{imports}def run(c, k): return {use}")
     assert set(shop.hashes()) == {"shop.study", "equitutor.methods", "equitutor.data.images"}
     assert set(code_of_text(imports + use)) == {
-        code.ANYWHERE, "<text>", "equitutor.figures", "equitutor.methods", "equitutor.press.logo",
+        code.ANYWHERE, "<text>", "equitutor.figures", "equitutor.methods", "equitutor.nero.logo",
         "equitutor.data.images", "equitutor.data.reads",
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from equitutor import data, orbits
 from equitutor.chapters import book_file
-from equitutor.methods.group_cnn import GroupCNN
+from equitutor.models.group_cnn import GroupCNN
 from equitutor.studies import __main__ as cli
 from equitutor.studies import find, nero, nero_boxes, nero_clouds, nero_flows
 

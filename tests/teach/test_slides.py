@@ -171,7 +171,7 @@ def test_an_explorer_fills_its_slide_and_works(browser, vendored):
 
 @pytest.mark.parametrize("name", sessions(ROOT))
 def test_no_slide_of_a_lesson_overflows(name, browser, site, vendored):
-    from equitutor.press.executed import load
+    from tools.press.executed import load
 
     executed, _ = load(ROOT, name)  # made by the build of the pages
     node = deck(executed, name, BOOK)

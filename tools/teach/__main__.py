@@ -11,9 +11,9 @@ import time
 import nbformat
 
 from equitutor.chapters import BookError, chapters, find_root, write_text
-from equitutor.press.executed import execute_one, is_fresh, load
-from equitutor.press.execution import ChapterFailed
 from tools.colab import read_book
+from tools.press.executed import execute_one, is_fresh, load
+from tools.press.execution import ChapterFailed
 from tools.teach.assignment import make_assignment, sessions
 from tools.teach.handouts import lesson_handout
 from tools.teach.notes import appendix

@@ -11,8 +11,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from equitutor.chapters import chapter
-from equitutor.press.handout import without_solutions
 from tools.colab import Book, copy_for_colab
+from tools.press.handout import without_solutions
 
 YOUR_TURN = "...  # your turn"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equitutor.methods.alias_free.arguments import check_maps
+from equitutor.checks import check_maps
 from equitutor.methods.alias_free.resampling import AliasFreeDown, AliasFreeUp
 
 __all__ = ["FilteredAct"]

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from equitutor.methods.alias_free.arguments import check_even, check_number
+from equitutor.checks import check_even, check_number
 
 __all__ = [
     "gain",

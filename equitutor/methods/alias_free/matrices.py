@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from equitutor.methods.alias_free.arguments import check_even
+from equitutor.checks import check_even
 
 __all__ = ["BOUNDARIES", "border_index", "ideal_matrix", "resample_matrix"]
 

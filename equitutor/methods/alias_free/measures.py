@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from equitutor.methods.alias_free.arguments import check_maps, check_number
+from equitutor.checks import check_maps, check_number
 
 __all__ = ["band_limit", "disc_mask", "eq_psnr", "ideal_rotate", "ideal_shift", "relative_error"]
 

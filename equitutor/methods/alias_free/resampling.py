@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equitutor.methods.alias_free.arguments import check_maps
+from equitutor.checks import check_maps
 from equitutor.methods.alias_free.filters import kaiser_lowpass
 from equitutor.methods.alias_free.matrices import (
     BOUNDARIES,

@@ -29,7 +29,6 @@ from equitutor.methods.articulated.sampling import (
     closed_form_translation,
     random_rotations,
     random_scans,
-    rotation_of,
     scan,
     surface_centroid,
 )
@@ -62,7 +61,6 @@ __all__ = [
     "posed_joints",
     "random_rotations",
     "random_scans",
-    "rotation_of",
     "scan",
     "skin",
     "smpl_body",

@@ -8,6 +8,7 @@ from torch import Tensor
 from equitutor.methods.articulated.body import Body, local_to_world
 from equitutor.methods.articulated.network import Prediction
 from equitutor.methods.icosahedral.points import check_count, check_points
+from equitutor.rotations import rotation_near_identity
 
 
 class Fit(NamedTuple):
@@ -133,21 +134,3 @@ def fit_body(
         body.labels[near],
         distance,
     )
-
-
-def rotation_near_identity(vector: Tensor) -> Tensor:
-    """Returns rotations (..., 3, 3) of vectors (..., 3): the unit quaternion along (1, v / 2).
-
-    About v is the axis times the angle while that is small; no square root has to be guarded.
-
-    >>> rotation_near_identity(torch.zeros(3)).diagonal()
-    tensor([1., 1., 1.])
-    """
-    q = torch.cat([torch.ones_like(vector[..., :1]), vector / 2], -1)
-    w, x, y, z = torch.nn.functional.normalize(q, dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))

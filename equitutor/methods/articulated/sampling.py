@@ -7,6 +7,7 @@ from torch import Tensor
 
 from equitutor.groups import haar_so3
 from equitutor.methods.articulated.body import Body, local_to_world
+from equitutor.rotations import rotation_of
 
 
 class Scans(NamedTuple):
@@ -98,17 +99,6 @@ def random_rotations(
     if root == "random":
         world = haar_so3(n, generator)[:, None] @ world
     return world.to(body.template)
-
-
-def rotation_of(vector: Tensor) -> Tensor:
-    """Returns the rotations (..., 3, 3) of axis-angle vectors (..., 3), in radians.
-
-    >>> rotation_of(torch.tensor([0.0, 0.0, torch.pi])).diagonal().round()
-    tensor([-1., -1.,  1.])
-    """
-    x, y, z = vector.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.matrix_exp(torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3)))
 
 
 def scan(

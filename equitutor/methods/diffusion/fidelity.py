@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from equitutor.methods.alias_free.arguments import check_maps
+from equitutor.checks import check_maps
 
 __all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "kid"]
 

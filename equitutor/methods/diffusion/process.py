@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equitutor.methods.alias_free.arguments import check_maps
+from equitutor.checks import check_maps
 from equitutor.methods.diffusion.rotation import RotationPlan
 
 __all__ = ["Diffusion"]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equitutor.checks import check_maps
 from equitutor.methods.alias_free import (
     AliasFreeDown,
     AliasFreeUp,
@@ -14,7 +15,6 @@ from equitutor.methods.alias_free import (
     kaiser_lowpass,
     paper_kernel,
 )
-from equitutor.methods.alias_free.arguments import check_maps
 
 __all__ = ["RESAMPLERS", "KernelDown", "KernelUp", "filtered", "resampling_pair"]
 

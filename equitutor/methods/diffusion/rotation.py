@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equitutor.checks import check_maps
 from equitutor.methods.alias_free import disc_mask, ideal_rotate
-from equitutor.methods.alias_free.arguments import check_maps
 
 __all__ = ["RotationPlan", "border_level", "conjugated", "group_averaged",
            "realized_angles"]  # fmt: skip

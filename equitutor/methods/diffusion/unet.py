@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equitutor.methods.alias_free.arguments import check_even
+from equitutor.checks import check_even
 from equitutor.methods.diffusion.resamplers import filtered, resampling_pair
 
 __all__ = ["UNet", "time_code"]

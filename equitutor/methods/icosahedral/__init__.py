@@ -3,8 +3,8 @@
 A feature lives on (point, group element): ``f(x, a)``, shape (B, S, G, C). A rotation g of the
 group moves the points and permutes the elements: ``(L_g f)(x, a) = f(g^-1 x, g^-1 a)``. `tables`
 holds the group, `points` picks centers and neighbors, `convolution` mixes points and group
-elements, `attention` mixes group elements, and `rotation` turns weights on the group into one
-rotation.
+elements, and `attention` mixes group elements. `weighted_rotation_mean` turns weights on the group
+into one rotation.
 
 Sources: Feng et al., "Generalizing Neural Human Fitting to Unseen Poses with Articulated SE(3)
 Equivariance", ICCV 2023 (arXiv 2304.10528); Chen et al., "Equivariant Point Network for 3D Point
@@ -26,13 +26,13 @@ from equitutor.methods.icosahedral.points import (
     point_invariants,
     take,
 )
-from equitutor.methods.icosahedral.rotation import (
+from equitutor.methods.icosahedral.tables import RotationTables, rotation_tables
+from equitutor.rotations import (
     matrix_loss,
     project_so3,
     rotation_angle,
     weighted_rotation_mean,
 )
-from equitutor.methods.icosahedral.tables import RotationTables, rotation_tables
 
 __all__ = [
     "ExactConstants",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from equitutor.groups import FiniteGroup, icosahedral, octahedral, tetrahedral
-from equitutor.methods.icosahedral.rotation import rotation_angle
+from equitutor.rotations import rotation_angle
 
 _GROUPS = {"icosahedral": icosahedral, "octahedral": octahedral, "tetrahedral": tetrahedral}
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equitutor import runtime
-from equitutor.actions.images import roll_images as roll_batch
+from equitutor.actions import roll_images as roll_batch
 
 __all__ = [
     "PolyOrder",

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from equitutor.checks import check_count
 from equitutor.groups import FiniteGroup
 from equitutor.runtime import coarsest, tolerance, widest
 
@@ -129,7 +130,8 @@ def O(n: int) -> MatrixGroup:  # noqa: E743 - the name every textbook gives it
     >>> O(3).name, O(3).lie.shape, O(3).discrete.diagonal(0, 1, 2).tolist()
     ('O(3)', torch.Size([3, 3, 3]), [[-1.0, 1.0, 1.0]])
     """
-    return MatrixGroup(f"O({check_count('n', n)})", n, _skew(n), _flip(n, 0), _haar(n, False))
+    check_count("n", n)
+    return MatrixGroup(f"O({n})", n, _skew(n), _flip(n, 0), _haar(n, False))
 
 
 def SO(n: int) -> MatrixGroup:
@@ -138,7 +140,8 @@ def SO(n: int) -> MatrixGroup:
     >>> SO(2).lie.tolist()
     [[[0.0, -1.0], [1.0, 0.0]]]
     """
-    return MatrixGroup(f"SO({check_count('n', n)})", n, _skew(n), haar=_haar(n, True))
+    check_count("n", n)
+    return MatrixGroup(f"SO({n})", n, _skew(n), haar=_haar(n, True))
 
 
 def embed_O2(axes: tuple[int, int], d: int = 3) -> MatrixGroup:
@@ -185,7 +188,8 @@ def scaling(n: int) -> MatrixGroup:
     >>> scaling(3).lie.shape, scaling(3).haar is None
     (torch.Size([1, 3, 3]), True)
     """
-    return MatrixGroup("scale", check_count("n", n), _eye(n)[None])
+    check_count("n", n)
+    return MatrixGroup("scale", n, _eye(n)[None])
 
 
 def join(name: str, groups: Sequence[MatrixGroup]) -> MatrixGroup:
@@ -218,13 +222,6 @@ def finite(group: FiniteGroup) -> MatrixGroup:
 def axis_name(axis: int, d: int) -> str:
     """Returns x, y, z for the axes of space, and a number beyond it."""
     return "xyz"[axis] if d <= 3 else str(axis)
-
-
-def check_count(name: str, value: int, least: int = 1) -> int:
-    """Returns the value; ValueError that names the argument unless it is an int >= least."""
-    if type(value) is not int or value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value!r}")
-    return value
 
 
 def check_groups(groups: Sequence[MatrixGroup]) -> tuple[MatrixGroup, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from equitutor.methods.soft.groups import check_count
+from equitutor.checks import check_count
 from equitutor.methods.soft.layers import GatedQuadratic
 from equitutor.methods.soft.representations import Rep
 
@@ -96,7 +96,8 @@ def widest(make: Callable[[int], nn.Module], budget: int, most: int = 1024) -> i
     10
     """
     check_count("budget", budget)
-    low, high = 0, check_count("most", most)
+    check_count("most", most)
+    low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
         if count_parameters(make(middle)) <= budget:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from equitutor.methods.soft.groups import check_count
+from equitutor.checks import check_count
 
 Type = tuple[int, int]  # (p, q): p factors that turn with h, then q that turn with h^-T
 TYPES: tuple[Type, ...] = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from equitutor.checks import check_count, check_number
 from equitutor.groups import FiniteGroup
-from equitutor.methods.soft.arguments import check_number
-from equitutor.methods.soft.groups import MatrixGroup, check_count
+from equitutor.methods.soft.groups import MatrixGroup
 from equitutor.methods.soft.layers import ExactTypedLinear
 from equitutor.methods.soft.projectors import map_blocks
 from equitutor.methods.soft.representations import (
@@ -37,7 +37,7 @@ def soft_projector(group: MatrixGroup, a: int | Type, b: int | Type, softness: f
     >>> [round(soft_projector(SO(3), 1, 1, s).trace().item()) for s in (0, 0.6, 1)]
     [1, 4, 9]
     """
-    check_number("softness", softness)
+    check_number(softness, "softness", 0)
     if softness > 1:
         raise ValueError(f"softness must be in [0, 1], got {softness!r}")
     a, b = rank(a), rank(b)

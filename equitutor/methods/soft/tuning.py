@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from equitutor.methods.soft.arguments import check_number, check_tensor
-from equitutor.methods.soft.groups import check_count
+from equitutor.checks import check_count, check_number
 from equitutor.methods.soft.layers import ResidualTypedLinear, SoftTypedLinear
 from equitutor.methods.soft.measures import codimensions, distances, soft_layers, weights
 from equitutor.methods.soft.projectors import map_blocks
@@ -41,7 +40,7 @@ def snapshot_rule(
     count = distances.shape[-1] if distances.ndim else 1
     check_tensor("distances", distances, count, distances.shape[:-1])
     check_tensor("strengths", strengths, count, distances.shape[:-1])
-    check_number("power", power)
+    check_number(power, "power", 0)
     if normalize is not None:
         check_tensor("normalize", normalize, count, distances.shape[:-1])
         if not (normalize > 0).all():
@@ -119,8 +118,8 @@ def residual_penalty(
     >>> residual_penalty(layer, exact=0.0).item()
     0.0
     """
-    check_number("residual", residual)
-    check_number("exact", exact)
+    check_number(residual, "residual", 0)
+    check_number(exact, "exact", 0)
     params = dict(net.named_parameters()) if params is None else params
     layers = {k: m for k, m in net.named_modules() if isinstance(m, ResidualTypedLinear)}
     if not layers:
@@ -163,7 +162,7 @@ def decoupled_step(
     >>> torch.allclose(layer.distances(), before / 4)
     True
     """
-    check_number("lr", lr)
+    check_number(lr, "lr", 0)
     layers = list(weights(net, params))
     groups = layers[0][0].groups
     for _, w, _ in layers:
@@ -235,7 +234,9 @@ class SoftTuning:
         decoupled: bool = True,
         every: int = 5,
     ):
-        self.net, self.steps = net, check_count("steps", steps)
+        check_count("steps", steps)
+        check_count("every", every)
+        self.net, self.steps = net, steps
         # A copy: whoever changes the numbers that were given does not change this.
         self.strengths = torch.as_tensor(strengths, dtype=torch.float32).detach().clone()
         groups = next(iter(soft_layers(net).values())).groups
@@ -251,13 +252,13 @@ class SoftTuning:
             raise ValueError(f"window must be in [0, 1], got {window!r}")
         if normalize not in (None, "codim", "init"):
             raise ValueError(f"normalize must be None, 'codim' or 'init', got {normalize!r}")
-        check_number("power", power)
+        check_number(power, "power", 0)
         if normalize and at is not None:
             self._check_normal(normalize, net)
         self.at = None if at is None else max(1, round(at * steps)) - 1
         self.first = None if at is None else max(0, self.at - round(window * steps))
         self.power, self.normalize, self.decoupled = power, normalize, decoupled
-        self.every = check_count("every", every)
+        self.every = every
         self.record: list[tuple[int, Tensor]] = []
         self._kept = Snapshot()
 
@@ -318,3 +319,17 @@ class SoftTuning:
 
 def _device(net: nn.Module, params: Params | None) -> torch.device:
     return next(iter((params or dict(net.named_parameters())).values())).device
+
+
+def check_tensor(
+    name: str, value: Tensor, count: int | None = None, lead: Sequence[int] = ()
+) -> None:
+    """Raises a ValueError unless the value is finite and >= 0, (count,) or (*lead, count)."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {value!r}")
+    if count is not None and tuple(value.shape) not in {(count,), (*lead, count)}:
+        raise ValueError(
+            f"{name} must be ({count},), one a group, or {(*lead, count)}, got {tuple(value.shape)}"
+        )
+    if not ((value >= 0) & value.isfinite()).all():
+        raise ValueError(f"{name} must be finite and >= 0, got {value.tolist()}")

@@ -1,0 +1,1 @@
+"""Networks that the lessons look at and no paper of the book proposes, in plain PyTorch."""

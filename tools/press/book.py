@@ -1,0 +1,39 @@
+"""Builds the book: executes the chapters that changed, fills in what was measured, renders.
+
+Three folders below ``build/``: ``executed`` (the cache), ``src`` (sources with outputs), ``site``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from equitutor.chapters import chapters, pages
+from tools.press.assembly import assemble
+from tools.press.executed import execute_changed, load
+from tools.press.rendering import fingerprint, render, rendered
+
+
+def build(root: Path, jobs: int = 2, solutions: bool = True) -> Path:
+    """Build the whole book and return the page to open.
+
+    Args:
+        root: folder of the book.
+        jobs: how many chapters are executed at once.
+        solutions: whether the pages show the solutions of their exercises.
+
+    Raises:
+        ChapterFailed: a chapter did not run through.
+        BookError: a page is missing, or Jupyter Book refused the sources.
+    """
+    pages(root)  # a missing page is found before minutes of work
+    if page := rendered(root, fingerprint(root, solutions)):
+        print("Nothing has changed since the last build.")
+        return page
+    executed = execute_changed(root, jobs)
+    assemble(root, solutions)
+    site = render(root, fingerprint(root, solutions))
+    for name in chapters(root):
+        _, record = load(root, name)
+        how = "executed now" if name in executed else "from the cache"
+        print(f"{name}: {record.seconds:.0f} s, {record.peak_mb:.0f} MB, {how}")
+    return site
