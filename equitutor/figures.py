@@ -1,4 +1,9 @@
-"""House style for every figure: one palette, one size grid, axes that say what they show."""
+"""House style for every figure: one palette, one size grid, axes that say what they show.
+
+>>> from equitutor import figures
+>>> figures.COLORS["plain"], figures.COLORS["method"]
+('#D55E00', '#0072B2')
+"""
 
 import os
 import sys

@@ -3,6 +3,11 @@
 `resamplers` are the pairs that change the rate, `unet` the one network they go into, `process` the
 chain of noise and its reverse, `rotation` turns images on the way, `radial` gives a network kernels
 without a direction, `fidelity` compares generated with real images.
+
+>>> import torch
+>>> from equitutor.methods import diffusion
+>>> diffusion.UNet("kaiser", width=8)(torch.rand(2, 1, 16, 16), torch.tensor([0, 500])).shape
+torch.Size([2, 1, 16, 16])
 """
 
 from equitutor.methods.diffusion.fidelity import (
