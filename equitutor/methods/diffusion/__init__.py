@@ -13,7 +13,6 @@ torch.Size([2, 1, 16, 16])
 from equitutor.methods.diffusion.fidelity import (
     FeatureNet,
     bootstrap_interval,
-    features,
     fid,
     kid,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "bootstrap_interval",
     "border_level",
     "conjugated",
-    "features",
     "fid",
     "filtered",
     "group_averaged",
