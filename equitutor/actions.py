@@ -3,6 +3,11 @@
 Each function is a left group action on a batch: the identity changes nothing, and applying
 ``h`` and then ``g`` is the same as applying the product ``g h`` once. Only ``rotate_images``
 between right angles is an action up to interpolation, and says so.
+
+>>> import torch
+>>> from equitutor import actions
+>>> actions.roll_images(torch.arange(3.0).view(1, 1, 1, 3), dy=0, dx=1)
+tensor([[[[2., 0., 1.]]]])
 """
 
 import functools

@@ -1,4 +1,9 @@
-"""Which pages and chapters the book has: ``_toc.yml`` is the one list, read here."""
+"""Which pages and chapters the book has: ``_toc.yml`` is the one list, read here.
+
+>>> from equitutor.chapters import book_file
+>>> book_file("results/no-such-chapter.json") is None
+True
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """Checks of arguments, at the door: each raises a ValueError that names what is wrong.
 
 A sentence says the argument, what it was, and what it has to be.
+
+>>> from equitutor.checks import check_choice, check_count
+>>> check_choice("split", "test", ("train", "test"))
+>>> check_count("n", 3)
 """
 
 import math

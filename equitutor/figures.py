@@ -1,8 +1,12 @@
-"""House style for every figure: one palette, one size grid, axes that say what they show."""
+"""House style for every figure: one palette, one size grid, axes that say what they show.
+
+>>> from equitutor import figures
+>>> figures.COLORS["plain"], figures.COLORS["method"]
+('#D55E00', '#0072B2')
+"""
 
 import os
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -119,31 +123,3 @@ def show_image(ax, image, title: str = "", cells: int | tuple[int, int] | None =
         for column in range(0, width + 1, p_w):
             ax.axvline(column - 0.5, **style)
     return artist
-
-
-def bars(ax, names: Sequence[str], values: Sequence[float], errors=None, roles=None, fmt="{:.1f}"):
-    """Returns horizontal bars on `ax`, one for each name, each with its value written beside it.
-
-    Args:
-        names, values: label and length of each bar.
-        errors: half lengths of the error bars, or None.
-        roles: key of `COLORS` for each bar, or None for "method".
-        fmt: format of the written value.
-
-    >>> _, axes = grid(1)
-    >>> len(bars(axes[0, 0], ["plain", "ours"], [20.0, 100.0], roles=["plain", "method"]))
-    2
-    """
-    if len(names) != len(values):
-        raise ValueError(f"names and values must match, got {len(names)} and {len(values)}")
-    roles = roles or ["method"] * len(names)
-    colors = [COLORS[role] for role in roles]
-    errors = None if errors is None else list(errors)
-    artists = ax.barh(range(len(names)), values, xerr=errors, color=colors, height=0.7)
-    ends = [v + (0 if errors is None else e) for v, e in zip(values, errors or values, strict=True)]
-    for row, (value, end) in enumerate(zip(values, ends, strict=True)):
-        ax.annotate(fmt.format(value), (end, row), (4, 0), textcoords="offset points", va="center")
-    ax.set_yticks(range(len(names)), names)
-    if not ax.yaxis_inverted():  # panels that share an axis are turned once
-        ax.invert_yaxis()
-    return artists

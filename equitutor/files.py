@@ -1,4 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all.
+
+>>> import tempfile
+>>> from equitutor.files import replacing
+>>> with tempfile.TemporaryDirectory() as folder, replacing(f"{folder}/a.txt") as file:
+...     _ = file.write(b"whole, or not at all")
+"""
 
 import os
 import tempfile

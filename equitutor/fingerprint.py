@@ -1,4 +1,9 @@
-"""A hash of what a computation depends on: the values it holds and the code it runs."""
+"""A hash of what a computation depends on: the values it holds and the code it runs.
+
+>>> from equitutor.fingerprint import fingerprint
+>>> fingerprint([1, 2]) == fingerprint([1, 2]), fingerprint(1) == fingerprint(2)
+(True, False)
+"""
 
 import dataclasses
 import functools

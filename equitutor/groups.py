@@ -1,4 +1,10 @@
-"""Finite groups with their tables, and uniform samples of SO(3)."""
+"""Finite groups with their tables, and uniform samples of SO(3).
+
+>>> from equitutor import groups
+>>> turns = groups.cyclic(4)
+>>> turns.mul[1].tolist(), turns.inv.tolist()
+([1, 2, 3, 0], [0, 3, 2, 1])
+"""
 
 import math
 import operator

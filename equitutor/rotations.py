@@ -1,6 +1,12 @@
 """Rotations of space: built from vectors, found as a mean or as the nearest one, compared.
 
 All are matrices (..., 3, 3) that act on columns from the left. Random ones: `groups.haar_so3`.
+
+>>> import torch
+>>> from equitutor import rotations
+>>> turn = rotations.rotation_of(torch.tensor([0.0, 0.0, 0.5]))  # about z, radians
+>>> rotations.rotation_angle(torch.eye(3), turn)
+tensor(0.5000)
 """
 
 import torch

@@ -3,6 +3,11 @@
 Three functions decide for the whole package what a precision is good for. `working` is the dtype to
 compute in: float32 or better. `widest` is float64, where the device has it. `tolerance` is the
 error that counts as rounding.
+
+>>> import torch
+>>> from equitutor import runtime
+>>> runtime.working(torch.bfloat16), runtime.widest("cpu")
+(torch.float32, torch.float64)
 """
 
 import os

@@ -1,4 +1,12 @@
-"""The one training loop of the book: one network, or many seeds of a small one at once."""
+"""The one training loop of the book: one network, or many seeds of a small one at once.
+
+>>> import torch
+>>> from torch import nn
+>>> from equitutor.training import Batches, fit
+>>> model, x = nn.Linear(2, 1), torch.randn(64, 2)
+>>> batches = Batches(x, x.sum(1, keepdim=True), size=16)
+>>> history = fit(model, batches, nn.functional.mse_loss, steps=10, lr=0.1)
+"""
 
 import copy
 import math

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from equitutor.methods.diffusion import (
     FeatureNet,
     bootstrap_interval,
-    features,
     fid,
     kid,
 )
@@ -86,12 +85,10 @@ def test_intervals_hold_the_value_and_shrink():
     assert widths[2] < 0.5 * widths[0] and widths[3] < 0.5 * widths[1]
 
 
-def test_features_and_their_scale():
+def test_a_network_whose_features_are_compared():
     net, x = FeatureNet(channels=3, classes=5), torch.rand(7, 3, 12, 20)
     assert net(x).shape == (7, 5)
-    f = features(net, x, batch=3)
-    assert f.shape == (7, 64) and not f.requires_grad
-    torch.testing.assert_close(features(net, x, scale=2.0), f / 2)
+    assert net.features(x).shape == (7, 64)
 
 
 def test_bad_arguments_are_refused():
@@ -104,15 +101,9 @@ def test_bad_arguments_are_refused():
         bootstrap_interval(fid, a, a, repeats=1)
     with pytest.raises(ValueError, match="level must be"):
         bootstrap_interval(fid, a, a, level=1.0)
-    with pytest.raises(ValueError, match="scale must be positive"):
-        features(FeatureNet(), torch.rand(1, 1, 8, 8), scale=0)
-    x = torch.rand(4, 1, 8, 8)
     for call, message in [
         (lambda: FeatureNet(0), "channels must be"),
         (lambda: FeatureNet(1, True), "classes must be"),
-        (lambda: features(FeatureNet(), x, batch=0), "batch must be"),
-        (lambda: features(FeatureNet(), x[:0]), "x must be non-empty"),
-        (lambda: features(FeatureNet(3), x), "x must have 3 channels"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -5,7 +5,6 @@ import pytest
 import torch
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
-from matplotlib.colors import to_rgb
 
 from equitutor import figures
 
@@ -88,21 +87,3 @@ def test_grid_lines_stand_between_the_cells(cells, rows, columns):
 def test_what_is_no_image_is_refused(shape):
     with pytest.raises(ValueError, match="image must be"):
         figures.show_image(figures.grid(1)[1][0, 0], torch.rand(shape))
-
-
-def test_bars_show_their_values_names_and_errors():
-    ax = figures.grid(1)[1][0, 0]
-    bars = figures.bars(ax, ["plain", "ours"], [20.0, 99.5], [1.0, 0.5], ["plain", "method"])
-    assert [bar.get_width() for bar in bars] == [20.0, 99.5]
-    assert [to_rgb(bar.get_facecolor()[:3]) for bar in bars] == [
-        to_rgb(figures.COLORS[role]) for role in ("plain", "method")
-    ]
-    assert [t.get_text() for t in ax.texts] == ["20.0", "99.5"]
-    assert [t.xy[0] for t in ax.texts] == [21.0, 100.0]  # beyond the error bar
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["plain", "ours"]
-    assert ax.yaxis_inverted()  # the first on top
-
-
-def test_bars_must_match_their_names():
-    with pytest.raises(ValueError, match="names and values"):
-        figures.bars(figures.grid(1)[1][0, 0], ["a"], [1.0, 2.0])

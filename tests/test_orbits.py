@@ -86,9 +86,6 @@ def test_a_planted_failure_is_found():
     assert result.worst().element[3] == 2
     assert result.worst().score.tolist() == [1, 1, 1, 0, 1]
     assert_close(result.aggregate(), torch.tensor([1, 1, 0.8, 1, 1, 1]))
-    groups = result.by_group(torch.tensor([7, 7, 7, 9, 9]))
-    assert groups[7].tolist() == [1] * 6
-    assert groups[9].tolist() == [1, 1, 0.5, 1, 1, 1]
     assert result.aggregate(torch.tensor([0, 0, 0, 1, 0]).bool()).tolist() == [1, 1, 0, 1, 1, 1]
     assert result.spread("range").tolist() == [0, 0, 0, 1, 0]
     assert_close(result.spread()[3].item(), (5 / 36) ** 0.5)
@@ -325,12 +322,10 @@ def test_an_error_says_where_it_happened():
     assert "element 0 (down (px) 0, right (px) 0)" in caught.value.__notes__[0]
 
 
-def test_masks_and_labels_are_checked():
+def test_masks_are_checked():
     result = planted([[1.0, 0.0]])
     for mask in (torch.tensor([0, 1]), torch.tensor([True]), torch.tensor([False, False])):
         with pytest.raises(ValueError, match="mask"):
             result.aggregate(mask)
-    with pytest.raises(ValueError, match="labels"):
-        result.by_group(torch.tensor([1]))
     with pytest.raises(ValueError, match="kind"):
         result.spread("variance")

@@ -1,10 +1,14 @@
 """How the package is built: imports point down only, nowhere in a circle, through few rooms."""
 
 import ast
+import importlib
+import re
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from conftest import ROOT
+
+from tools.press.rooms import ORDER, rooms_markdown, section
 
 # From the ground up. What a room imports, wherever in a module, stands before it in this list.
 ROOMS = """
@@ -92,3 +96,24 @@ def test_an_arrow_that_points_up_and_a_circle_are_found(tmp_path):
     assert upward(arrows, ["high", "low"]) == [("equitutor.high", "equitutor.low.c")]
     with pytest.raises(CycleError):
         list(TopologicalSorter({n: arrows[n] for n in arrows if n[-1] in "ab"}).static_order())
+
+
+def test_the_page_of_the_package_shows_every_room_and_only_names_that_are_there():
+    assert {*ORDER} == {*ROOMS} - {"__main__"}
+    parts = re.split(r"^#+ `(.*)`$", rooms_markdown(ROOT), flags=re.MULTILINE)[1:]
+    assert len(parts) > 2 * len(ORDER)
+    for module, text in zip(parts[::2], parts[1::2], strict=True):
+        loaded = importlib.import_module(module)
+        listed = text.split("```")[0].strip().splitlines()[1:]
+        names = re.findall(r"`(\w+)`", "".join(listed))
+        assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+@pytest.mark.parametrize("text", ["", '"""Words"""', '"""A sentence."""', '"""Words\n\n>>> 1\n"""'])
+def test_a_room_without_a_sentence_or_an_example_is_refused(tmp_path, text):
+    path = tmp_path / "room.py"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="one sentence"):
+        section(path)
+    path.write_text('"""A room.\n\n>>> 1 + 1\n2\n"""')
+    assert section(path) == "A room.\n\n```python\n1 + 1  # 2\n```"

@@ -1,5 +1,10 @@
 """Data for the chapters: real sets, found on this machine or fetched, checked and parsed; and
-sets that are generated, for a machine without a network."""
+sets that are generated, for a machine without a network.
+
+>>> from equitutor import data
+>>> data.digits("test").x.shape[1:]
+torch.Size([1, 24, 24])
+"""
 
 from equitutor.data.cache import fetch, fetch_all, locate
 from equitutor.data.centered import centered

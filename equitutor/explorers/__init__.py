@@ -3,6 +3,10 @@
 `host` turns a JavaScript module and its numbers into HTML, `polyphase` is the first explorer,
 `networks` moves small trained networks to disk and into a page, `hero` fills the front page.
 `symmetry` shows orbits of shapes and tables of small groups.
+
+>>> from equitutor import explorers, groups
+>>> explorer = explorers.cayley_explorer([groups.cyclic(4)])
+>>> html = explorer.to_html()
 """
 
 from equitutor.explorers.hero import hero_html

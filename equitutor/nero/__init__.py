@@ -6,6 +6,12 @@ stand on one scale, so that panels compare. `explorer` links these views in a pa
 kernel and no network; `payload` and `pictures` are what travels in it.
 
 Source: NERO, Non-Equivariance Revealed on Orbits (Zhao et al. 2023, arXiv 2305.19889).
+
+>>> import torch
+>>> from equitutor import nero, orbits
+>>> x, y = torch.rand(3, 1, 5, 5), torch.zeros(3, dtype=torch.long)
+>>> result = orbits.evaluate(lambda x: x[:, 0, 0], x, y, orbits.so2(8), metric="confidence")
+>>> axes = nero.plot_polar({"first row": result})
 """
 
 from equitutor.nero.disk import plot_disk

@@ -64,19 +64,6 @@ class OrbitResult:
             scores = scores[:, mask]
         return scores.nanmean(1)
 
-    def by_group(self, labels: Tensor) -> dict[int, Tensor]:
-        """Returns the aggregate, (G,), of the samples of each label.
-
-        Args:
-            labels: integers (N,), such as the classes.
-        """
-        labels = torch.as_tensor(labels)
-        if labels.shape != self.scores.shape[1:]:
-            raise ValueError(
-                f"labels must be {self.scores.shape[1]} integers, got {tuple(labels.shape)}"
-            )
-        return {k: self.aggregate(labels == k) for k in labels.unique().tolist()}
-
     def worst(self) -> Worst:
         """Returns, for each sample, the index of its worst element and the score there, (N,)."""
         sign = -1.0 if self.higher_is_better else 1.0

@@ -6,6 +6,11 @@ means, intervals and verdicts from the records, and each further module is the s
     python -m equitutor.studies list
     python -m equitutor.studies run polyphase-vit --size smoke
     python -m equitutor.studies show polyphase-vit
+
+>>> from equitutor import studies
+>>> study, module = studies.find("polyphase-vit")
+>>> len(study.sizes["smoke"]) > 0
+True
 """
 
 from equitutor.studies.records import load

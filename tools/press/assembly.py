@@ -15,6 +15,7 @@ from tools.press import ledger
 from tools.press.drawings import drawn
 from tools.press.executed import Record, load
 from tools.press.handout import without_solutions
+from tools.press.rooms import rooms_markdown
 
 
 def merge_outputs(
@@ -154,7 +155,7 @@ def badge(record: Record, full: dict | None) -> str:
 
 
 def fill(text: str, root: Path) -> str:
-    """Returns a page's markdown with its ``<!-- claims -->`` and ``<!-- hero -->`` filled in.
+    """Returns a page's markdown with its comments ``claims``, ``hero`` and ``rooms`` filled in.
 
     Args:
         text: markdown source of the page.
@@ -162,6 +163,8 @@ def fill(text: str, root: Path) -> str:
     """
     if "<!-- claims -->" in text:
         text = text.replace("<!-- claims -->", claims(root))
+    if "<!-- rooms -->" in text:
+        text = text.replace("<!-- rooms -->", rooms_markdown(root))
     if "<!-- hero -->" in text:
         from equitutor.explorers import hero_html
 

@@ -3,6 +3,11 @@
 `filters` designs low-pass filters, `matrices` turns one into resampling along an axis, `resampling`
 into modules for maps, `activations` wraps a nonlinearity with it, `measures` moves maps ideally and
 says how well a network follows.
+
+>>> import torch
+>>> from equitutor.methods import alias_free
+>>> alias_free.AliasFreeDown(boundary="circular")(torch.ones(1, 1, 8, 8)).shape
+torch.Size([1, 1, 4, 4])
 """
 
 from equitutor.methods.alias_free.activations import FilteredAct

@@ -3,6 +3,11 @@
 `body` is the interface that every body has; `toy`, `anny` and `smpl` make one. `sampling` poses it
 at random and samples its surface. `network` is the equivariant network, built on `parts`;
 `pointnet`, `tensor_field` and `fitting` are its rivals. `losses` and `metrics` compare.
+
+>>> from equitutor.methods import articulated
+>>> body = articulated.toy_body()
+>>> articulated.random_scans(body, 2, 50).points.shape
+torch.Size([2, 50, 3])
 """
 
 from equitutor.methods.articulated.anny import anny_lite

@@ -3,12 +3,16 @@
 `resamplers` are the pairs that change the rate, `unet` the one network they go into, `process` the
 chain of noise and its reverse, `rotation` turns images on the way, `radial` gives a network kernels
 without a direction, `fidelity` compares generated with real images.
+
+>>> import torch
+>>> from equitutor.methods import diffusion
+>>> diffusion.UNet("kaiser", width=8)(torch.rand(2, 1, 16, 16), torch.tensor([0, 500])).shape
+torch.Size([2, 1, 16, 16])
 """
 
 from equitutor.methods.diffusion.fidelity import (
     FeatureNet,
     bootstrap_interval,
-    features,
     fid,
     kid,
 )
@@ -42,7 +46,6 @@ __all__ = [
     "bootstrap_interval",
     "border_level",
     "conjugated",
-    "features",
     "fid",
     "filtered",
     "group_averaged",

@@ -9,9 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from equitutor.checks import check_maps
-
-__all__ = ["FeatureNet", "bootstrap_interval", "features", "fid", "kid"]
+__all__ = ["FeatureNet", "bootstrap_interval", "fid", "kid"]
 
 
 class FeatureNet(nn.Module):
@@ -46,27 +44,6 @@ class FeatureNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits (B, classes)."""
         return self.head(self.features(x))
-
-
-@torch.no_grad()
-def features(net: FeatureNet, x: Tensor, scale: float = 1.0, batch: int = 500) -> Tensor:
-    """Returns the features of images (N, C, H, W), divided by `scale`, float64 (N, 64).
-
-    Divide by the standard deviation over all features of the real images: the unit of FID is
-    then the same for two networks.
-
-    >>> features(FeatureNet(), torch.rand(3, 1, 16, 16)).dtype
-    torch.float64
-    """
-    if not scale > 0:
-        raise ValueError(f"scale must be positive, got {scale!r}")
-    if type(batch) is not int or batch < 1:
-        raise ValueError(f"batch must be an int >= 1, got {batch!r}")
-    check_maps(x)
-    channels = getattr(net, "channels", x.shape[1])
-    if x.shape[1] != channels:
-        raise ValueError(f"x must have {channels} channels for this net, got {x.shape[1]}")
-    return torch.cat([net.features(part).double() for part in x.split(batch)]) / scale
 
 
 def fid(a: Tensor, b: Tensor) -> float:

@@ -9,6 +9,10 @@ into one rotation.
 Sources: Feng et al., "Generalizing Neural Human Fitting to Unseen Poses with Articulated SE(3)
 Equivariance", ICCV 2023 (arXiv 2304.10528); Chen et al., "Equivariant Point Network for 3D Point
 Cloud Analysis", CVPR 2021 (arXiv 2103.14147).
+
+>>> from equitutor.methods import icosahedral
+>>> len(icosahedral.rotation_tables().elements)
+60
 """
 
 from equitutor.methods.icosahedral.attention import GroupAttention

@@ -4,6 +4,12 @@
 operation that lays a fixed grid over its input, `models` stacks the layers to a ViT and a Twins,
 `conversion` takes a trained convolutional network instead, `measures` says how often a prediction
 survives a shift.
+
+>>> import torch
+>>> from equitutor.methods import polyphase
+>>> network, x = polyphase.PolyViT(24, patch=4).eval(), torch.rand(2, 1, 24, 24)
+>>> torch.allclose(network(x), network(x.roll((5, -3), (2, 3))), atol=1e-5)
+True
 """
 
 from equitutor.methods.polyphase.anchors import (

@@ -4,6 +4,11 @@
 `projectors` finds the nearest equivariant weight, `layers` and `networks` build on these,
 `measures` says how symmetric a network is, and `tuning` asks for it: penalty, step and rule.
 `rivals` holds two later ideas to compare with.
+
+>>> from equitutor.methods import soft
+>>> layer = soft.TypedProjector(soft.O(3), soft.Rep(0, 2), soft.Rep(0, 1))
+>>> layer.codim()  # of 18 weights and 3 offsets, two may be chosen
+19
 """
 
 from equitutor.methods.soft.groups import (
