@@ -52,6 +52,64 @@ KINDS = """() => {
     { runOnly: ["color-contrast"], resultTypes: ["violations"], preload: false });
 }"""
 
+# Moves each control of an explorer. One that shows the state it leads to does nothing, so it is
+# tried again behind each of the others. Returns those that never changed words or pixels.
+DEAD = """async (figure) => {
+  const root = figure.querySelector(".et-root"), own = "button, select, input";
+  const look = () => {
+    const copy = root.cloneNode(true);
+    for (const control of copy.querySelectorAll(own)) control.remove();
+    return copy.innerHTML + [...root.querySelectorAll("canvas")].map((c) => c.toDataURL());
+  };
+  const settled = async (before) => {
+    const end = Date.now() + 400;
+    while (Date.now() < end || root.ariaBusy === "true" || root.querySelector("[aria-busy=true]")) {
+      await new Promise((next) => setTimeout(next, 30));
+      if (look() !== before) return true;
+    }
+    return look() !== before;
+  };
+  const say = (control, ...names) => {
+    for (const name of names) control.dispatchEvent(new Event(name, { bubbles: true }));
+  };
+  const moves = {
+    range: (c) => {
+      c.value = c.value === c.max ? c.min : c.max;
+      say(c, "input", "change");
+    },
+    "select-one": (c) => {
+      c.selectedIndex = (c.selectedIndex + 1) % c.length;
+      say(c, "input", "change");
+    },
+  };
+  const press = (c) => {
+    for (const key of ["Home", "ArrowRight", "ArrowDown"])
+      c.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  };
+  const controls = () => [...root.querySelectorAll(`${own}, [tabindex="0"]`)].filter((c) =>
+    !c.disabled && c.checkVisibility()
+      && (c.parentElement.children.length < 13 || [...c.parentElement.children].indexOf(c) < 3));
+  const name = (c) =>
+    `${c.tagName.toLowerCase()} ${c.dataset.et ?? c.ariaLabel ?? c.textContent.trim()}`;
+  const move = async (c) => {
+    const before = look();
+    (moves[c.type] ?? (c.matches(own) ? (c) => c.click() : press))(c);
+    return settled(before);
+  };
+  const dead = [];
+  for (let k = 0; k < controls().length; k++) {
+    const key = name(controls()[k]), same = () => controls().find((c) => name(c) === key);
+    let moved = controls()[k].ariaPressed !== "true" && await move(controls()[k]);
+    for (let other = 0; !moved && other < controls().length; other++) {
+      if (other === k) continue;
+      await move(controls()[other]);
+      moved = same() && await move(same());
+    }
+    if (!moved) dead.push(key);
+  }
+  return dead;
+}"""
+
 
 def grave(found):
     """What of axe's findings is serious or critical: rule -> the first places."""
@@ -173,6 +231,15 @@ def test_page_fits_a_narrow_window(seen, width):
     assert over <= 0
 
 
+def test_every_control_of_an_explorer_changes_it(seen):
+    page = opened(seen.page)
+    page.emulate_media(reduced_motion="reduce", color_scheme="light")  # nothing moves by itself
+    for explorer in page.locator(".et-explorer").all():
+        explorer.scroll_into_view_if_needed()
+        assert explorer.evaluate(DEAD) == [], explorer.get_attribute("aria-label")
+    assert still(seen) == []
+
+
 # The twins: each fault is seen --------------------------------------------------------------------
 
 
@@ -239,3 +306,27 @@ def test_a_request_elsewhere_a_missing_file_and_an_error_are_noticed(twin):
     assert seen.outside == ["https://example.org/x.js"]
     assert any("missing.png: 404" in line for line in seen.failed)
     assert any("undefined" in line for line in seen.said)
+
+
+def test_a_dead_control_is_seen(twin):
+    page = twin("""<div class="et-explorer"><div class="et-root">
+      <input type="range" data-et="live" min="0" max="9" value="3">
+      <input type="range" data-et="dead" min="0" max="9" value="3"><output>3</output>
+      <button type="button" data-et="press">Press</button><button type="button">Nothing</button>
+      <button type="button" data-et="home">Home</button>
+      <select data-et="choose"><option>a</option><option>b</option></select>
+      <canvas width="4" height="4" tabindex="0" data-et="keys"></canvas></div></div>""").page
+    page.evaluate("""() => {
+      const part = (n) => document.querySelector(`[data-et=${n}]`);
+      const told = document.querySelector("output");
+      part("live").oninput = ({ target }) => (told.value = target.value);
+      part("press").onclick = () => setTimeout(() => (told.value += "!"), 200);
+      part("home").onclick = () => (told.value = "3");
+      let pressed = 0;
+      part("keys").onkeydown = ({ target }) => {
+        target.width = 4; // clears it
+        target.getContext("2d").fillRect(0, 0, ++pressed % 4, 4);
+      };
+    }""")
+    dead = page.locator(".et-explorer").evaluate(DEAD)
+    assert dead == ["input dead", "button Nothing", "select choose"]
