@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from equitutor.chapters import write_text
-from equitutor.press import downloads, tables, terms
+from equitutor.press import downloads, feed, tables, terms
 
 # Of MathJax the pages load one file, and that one its fonts, its extensions and its speech: that of
 # the formulas of an English book. No page leads to the list of all proofs.
@@ -20,6 +20,7 @@ UNUSED = [
     "_static/vendor/fontawesome/webfonts/*.ttf", "_static/locales", "**/*.map", "prf-prf.html",
 ]  # fmt: skip
 USED = {"tex-chtml.js", "base.json", "en.json"}
+_NEWS = '<link rel="alternate" type="application/rss+xml" title="Changes" href="{}" /></head>'
 ICONS = "_static/scripts/fontawesome.js"
 DONE = "<!-- mended -->\n"  # the end of a page that has been
 # Lists and overviews are no running text.
@@ -44,6 +45,8 @@ def finish(site: Path) -> None:
         if 'class="et-badge"' in page:  # a chapter
             page = with_minutes(page)
         page = downloads.with_menu(to_copies(tables.mended(page)))
+        if (news := site / feed.NAME).is_file():
+            page = page.replace("</head>", _NEWS.format(os.path.relpath(news, path.parent)), 1)
         write_text(path, page + DONE)
     downloads.write_sources(site)
     for pattern in UNUSED:

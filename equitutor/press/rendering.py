@@ -20,6 +20,7 @@ import nbformat
 
 import equitutor
 from equitutor.chapters import BookError, pages, write_text
+from equitutor.press.feed import write_feed
 from equitutor.press.finish import finish
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -37,7 +38,7 @@ def fingerprint(root: Path, solutions: bool, pdf: bool = False) -> str:
         pdf: whether they offer PDFs.
     """
     package = Path(equitutor.__file__).parent
-    names = ("_config.yml", "_toc.yml", "constraints.txt")
+    names = ("_config.yml", "_toc.yml", "constraints.txt", "CHANGELOG.md")
     files = [root / name for name in names if (root / name).is_file()]
     for folder in (root / "book", package, root / "build/executed"):
         files += sorted(f for f in folder.rglob("*") if f.is_file() and _counts(f))
@@ -75,6 +76,7 @@ def render(root: Path, whole: str = "", add: Callable[[Path], None] | None = Non
         raise BookError(f"jupyter-book ended with code {done.returncode}; its messages are above")
     if sitemap is not None:
         old_map.write_bytes(sitemap)
+    write_feed(root, page.parent)
     finish(page.parent)
     if add:
         add(page.parent)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -196,6 +197,19 @@ def test_pages_say_what_they_are_to_machines(site):
         for wanted in ("citation_title", "citation_author", "og:title", "og:image", "canonical"):
             assert re.search(rf'<(meta|link)[^>]*"{wanted}"', text), (name, wanted)
         assert f"{name}.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_every_page_names_the_feed_of_changes(site):
+    items = ElementTree.parse(site / "changelog.xml").findall("channel/item")
+    entries = re.findall(r"^- ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(items) == len(entries) == len({item.findtext("guid") for item in items})
+    assert all(len(item.findtext("title")) > 3 for item in items)
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        (link,) = re.findall(
+            r'<link rel="alternate" type="application/rss\+xml"[^>]*href="(.*?)"', text
+        )
+        assert ((site / name).parent / link).resolve() == (site / "changelog.xml").resolve()
 
 
 def test_one_menu_offers_each_form_of_a_page(site):
