@@ -1,5 +1,5 @@
 # make book   build the book            make bench  run the benchmarks
-#             (SOLUTIONS=hidden: without the solutions of its exercises)
+#             (SOLUTIONS=hidden: without the solutions of its exercises; PDF=yes: with PDFs of its pages)
 # make test   run every test            make clean  remove what was built; runs are kept
 # make colab  write the copies for Colab and run them all with Colab's packages
 # make teach  assignments, graders, slides and notes of the course, in build/teach
@@ -13,7 +13,7 @@ SESSIONS ?=
 .PHONY: book test teach colab bench clean
 
 book: $(READY)
-	$(PY) -m equitutor build $(if $(filter hidden,$(SOLUTIONS)),--hide-solutions)
+	$(PY) -m equitutor build $(if $(filter hidden,$(SOLUTIONS)),--hide-solutions) $(if $(PDF),--pdf)
 
 # First every chapter, two at a time; the pages that the browser tests open are made from these runs.
 # Then tests and doctests.

@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="execute what changed and render the whole book")
     build.add_argument("--jobs", type=_positive, default=2, help="chapters executed at once (2)")
     build.add_argument("--hide-solutions", action="store_true", help="for a course")
+    build.add_argument("--pdf", action="store_true", help="offer each page and the book as PDF")
     build.set_defaults(action=_build)
 
     run = commands.add_parser("run", help="execute one chapter without a browser")
@@ -97,7 +98,7 @@ def _build(options: argparse.Namespace) -> int:
     from tools.press.execution import ChapterFailed
 
     try:
-        page = build(root, options.jobs, solutions=not options.hide_solutions)
+        page = build(root, options.jobs, not options.hide_solutions, options.pdf)
     except ChapterFailed as error:
         print(error, file=sys.stderr)
         return 1

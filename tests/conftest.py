@@ -5,7 +5,6 @@ both sides, and results are held to `rounding`, not to what one machine happened
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -68,22 +67,6 @@ def rounding(dtype: torch.dtype, depth: int | torch.nn.Module, size: float = 1.0
     return 32 * depth * size * torch.finfo(dtype).eps
 
 
-def find_chromium() -> str | None:
-    """Return the path of a Chromium to drive, or None."""
-    chosen = os.environ.get("EQUITUTOR_CHROMIUM")
-    if chosen:
-        return chosen
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        found = shutil.which(name)
-        if found:
-            return found
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        own = driver.chromium.executable_path
-    return own if Path(own).exists() else None
-
-
 @pytest.fixture(scope="session")
 def site():
     """The folder of the built pages, built once for all workers of this test run."""
@@ -106,18 +89,20 @@ def browser():
     """A headless Chromium, started once for the whole session."""
     from playwright.sync_api import sync_playwright
 
-    path = find_chromium()
+    from tools.press.paper import chromium
+
+    path = chromium()
     if path is None:
         missing(
             "needs a Chromium: install it (`playwright install chromium` or your system's "
             "package) or name one in EQUITUTOR_CHROMIUM"
         )
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(
+        running = driver.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu"]
         )
-        yield chromium
-        chromium.close()
+        yield running
+        running.close()
 
 
 @pytest.fixture

@@ -179,6 +179,21 @@ def test_a_page_with_records_ages_with_the_code_of_the_studies(tiny, monkeypatch
     assert executed.cache_key(tiny, path) != before
 
 
+@pytest.mark.parametrize(
+    ("shown", "of_nero_boxes", "of_arteq"),
+    [("'nero-boxes'", True, False), ("f'nero-{data}'", True, False), ("name", True, True)],
+)
+def test_a_page_ages_with_the_records_that_it_may_read(tiny, shown, of_nero_boxes, of_arteq):
+    program = f"from equitutor.studies import load\nload({shown}, size='cpu')"
+    path = notebook(tiny / "book/tiny.ipynb", program)
+    before, aged = executed.cache_key(tiny, path), []
+    for study in ("nero-boxes", "arteq"):
+        chapters.write_text(tiny / f"book/results/{study}.jsonl", "{}")
+        aged.append(executed.cache_key(tiny, path) != before)
+        (tiny / f"book/results/{study}.jsonl").unlink()
+    assert aged == [of_nero_boxes, of_arteq]
+
+
 def test_a_failing_cell_is_shown_and_never_cached(tiny):
     notebook(tiny / "book/tiny.ipynb", "x = 1", "raise KeyError('the cause')")
     with pytest.raises(execution.ChapterFailed, match=r"tiny: cell 2 of 2 failed") as caught:

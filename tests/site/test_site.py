@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -94,48 +95,6 @@ def visit(browser, home):
         one.context.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_page_is_whole_and_asks_nobody_else(visit, name):
-    seen = visit(viewport={"width": 1280, "height": 900})
-    page = seen.open(name)
-    assert page.locator("main h1").count() >= 1
-    assert seen.outside == []
-    assert seen.failed == []
-    assert seen.said == []
-    formulas = page.locator("main .math").count()
-    assert page.locator("main .math mjx-container").count() >= formulas
-    assert page.locator("mjx-merror").count() == 0
-    nameless = page.locator("main img:not([alt]), main img[alt='']").evaluate_all(
-        "images => images.map(image => image.src.slice(0, 80))"
-    )
-    assert nameless == []
-    broken = page.locator("main img").evaluate_all(
-        "images => images.filter(i => i.complete && !i.naturalWidth).map(i => i.src.slice(0, 80))"
-    )
-    assert broken == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_page_fits_a_phone(visit, name):
-    page = visit(viewport={"width": 380, "height": 800}).open(name)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-
-
-def brightness(page, selector, what):
-    color = page.locator(selector).first.evaluate(f"node => getComputedStyle(node).{what}")
-    return sum(float(number) for number in re.findall(r"[\d.]+", color)[:3]) / 3
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_page_follows_the_color_scheme(visit, name):
-    dark = visit(color_scheme="dark").open(name)
-    assert brightness(dark, "body", "backgroundColor") < 60
-    assert brightness(dark, "main h1", "color") > 180
-    light = visit(color_scheme="light").open(name)
-    assert brightness(light, "body", "backgroundColor") > 230
-    assert brightness(light, "main h1", "color") < 80
-
-
 class Links(HTMLParser):
     """The links and anchors of one page, and the addresses of its scripts and styles."""
 
@@ -155,8 +114,9 @@ class Links(HTMLParser):
             self.loaded.append(have["href"])
 
 
-def test_every_internal_link_and_anchor_leads_somewhere(site):
-    files = [site / f"{name}.html" for name in NAMES]
+def dead_links(site, names):
+    """The links inside of the site that lead to no file, or to no place in it."""
+    files = [site / f"{name}.html" for name in names]
     read = {path: Links(path.read_text(encoding="utf-8")) for path in files}
     dead = []
     for path, links in read.items():
@@ -171,7 +131,40 @@ def test_every_internal_link_and_anchor_leads_somewhere(site):
             anchors = read[target].anchors if target in read else {unquote(parts.fragment)}
             if parts.fragment and unquote(parts.fragment) not in anchors:
                 dead.append(f"{path.name}: {link}")
-    assert dead == []
+    return dead
+
+
+def test_every_internal_link_and_anchor_leads_somewhere(site, tmp_path):
+    assert dead_links(site, NAMES) == []
+    links = ("#there", "twin.html#there", "#gone", "twin.html#gone", "gone.html", "//a.org/#gone")
+    html = '<p id="there">' + "".join(f'<a href="{link}">x</a>' for link in links)
+    (tmp_path / "twin.html").write_text(html)
+    assert dead_links(tmp_path, ["twin"]) == [f"twin.html: {link}" for link in links[2:5]]
+
+
+def overweight(site):
+    """What is heavier than a reader should have to load, in bytes."""
+    size = lambda path: path.stat().st_size if path.is_file() else 0
+    heavy = {p.name: n for p in site.rglob("*.html") if (n := size(p)) > 1_500_000}
+    if (whole := sum(map(size, site.rglob("*")))) > 30_000_000:
+        heavy["the site"] = whole
+    for page in site.glob("book/*.html"):
+        links = Links(page.read_text(encoding="utf-8")).loaded
+        scripts = [urlsplit(link).path for link in links if ".js" in link]
+        # The index of the search is no script to run.
+        own = [page.parent / s for s in scripts if not s.endswith("searchindex.js")]
+        if (total := sum(map(size, own))) > 1_500_000:
+            heavy[f"scripts of {page.name}"] = total
+    return heavy
+
+
+def test_pages_and_site_are_light(site, tmp_path):
+    assert overweight(site) == {}
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/large.html").write_text("x" * 1_600_000)
+    (tmp_path / "book/small.html").write_text("<script src='../a.js'></script>")
+    (tmp_path / "a.js").write_text("x" * 30_000_000)
+    assert set(overweight(tmp_path)) == {"large.html", "the site", "scripts of small.html"}
 
 
 def test_nothing_is_loaded_from_another_host(site):
@@ -206,17 +199,43 @@ def test_pages_say_what_they_are_to_machines(site):
         assert f"{name}.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
 
 
-def test_downloads_are_the_notebook_with_and_without_outputs(site):
+def test_every_page_names_the_feed_of_changes(site):
+    items = ElementTree.parse(site / "changelog.xml").findall("channel/item")
+    entries = re.findall(r"^- ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(items) == len(entries) == len({item.findtext("guid") for item in items})
+    assert all(len(item.findtext("title")) > 3 for item in items)
+    for name in NAMES:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        (link,) = re.findall(
+            r'<link rel="alternate" type="application/rss\+xml"[^>]*href="(.*?)"', text
+        )
+        assert ((site / name).parent / link).resolve() == (site / "changelog.xml").resolve()
+
+
+def test_one_menu_offers_each_form_of_a_page(site):
     import nbformat
 
+    item = r'href="([^"]*/_sources/[^"]*)"[^>]*dropdown-item.*?btn__text-container">([^<]*)<'
     for page in pages(ROOT):
-        if page.suffix != ".ipynb":
-            continue
         html = (site / page.relative_to(ROOT)).with_suffix(".html")
-        links = re.findall(r'href="([^"]*_sources/[^"]*\.ipynb)"', html.read_text(encoding="utf-8"))
-        nodes = [nbformat.read(html.parent / link, as_version=4) for link in dict.fromkeys(links)]
-        counts = [sum(len(c.get("outputs", ())) for c in node.cells) for node in nodes]
-        assert counts[0] == 0 < counts[1]
+        text = html.read_text(encoding="utf-8")
+        menu = {name: html.parent / file for file, name in re.findall(item, text, re.DOTALL)}
+        if page.suffix == ".md":
+            assert list(menu) == ["Markdown"]
+            assert "{raw} html" not in menu["Markdown"].read_text(encoding="utf-8")
+            continue
+        solved = 'class="solution' in text
+        assert len(menu) == 3 + solved
+        nodes = {k: nbformat.read(f, 4) for k, f in menu.items() if f.suffix == ".ipynb"}
+        outputs = {k: sum(len(c.get("outputs", ())) for c in n.cells) for k, n in nodes.items()}
+        assert outputs.pop("Notebook with outputs") > 0 == sum(outputs.values())
+        assert "<script" not in menu["Notebook with outputs"].read_text(encoding="utf-8")
+        words = menu["Markdown"].read_text(encoding="utf-8")
+        assert words.startswith("# ") and "```python\n" in words
+        assert ("{solution-start}" in menu["Notebook"].read_text(encoding="utf-8")) == solved
+        if solved:
+            handout = menu["Notebook without solutions"].read_text(encoding="utf-8")
+            assert "{exercise}" in handout and "{solution-start}" not in handout
 
 
 def test_the_root_leads_to_the_index(visit, home):
@@ -244,19 +263,3 @@ def test_search_finds_a_word_offline(visit):
     seen.page.goto(f"{seen.home}/search.html?q=equivariant")
     seen.page.locator("#search-results li").first.wait_for()
     assert seen.outside == []
-
-
-def test_a_broken_page_is_noticed(browser, tmp_path):
-    """The twin of the test above: an outside request, a missing file and an error are all seen."""
-    # Not in the site's own folder: the tests that read every page there run at the same time.
-    (tmp_path / "broken-twin.html").write_text(
-        "<title>x</title><script src='https://example.org/x.js'></script>"
-        "<img src='missing.png'><script>undefined.x</script>"
-    )
-    with served(tmp_path) as address:
-        seen = Visit(browser, address)
-        seen.open("broken-twin")
-        seen.context.close()
-    assert seen.outside == ["https://example.org/x.js"]
-    assert any("missing.png: 404" in line for line in seen.failed)
-    assert any("undefined" in line for line in seen.said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import concurrent.futures
 import hashlib
 import importlib.metadata
@@ -58,11 +59,11 @@ def cache_key(root: Path, notebook: Path) -> str:
     text = "\n".join(plain(_TIMED.sub("", cell.source)) for cell in cells)
     tags = [sorted({"raises-exception"} & set(c.metadata.get("tags", ()))) for c in cells]
     code, files = code_of_text(text), []
-    if "equitutor.studies.records" in code:  # what is stale depends on the code of all studies
-        for name in STUDIES:
+    if "equitutor.studies.records" in code:  # what is stale depends on the code of the studies
+        for name in _studies(text, code):
             study, module = find(name)
             code[name] = code_of(module, study.run.__name__)
-        files += sorted((root / "book/results").glob("*.jsonl"))
+            files.append(root / f"book/results/{name}.jsonl")
     versions = [PROFILE, sys.version.split()[0], importlib.metadata.version("torch")]
     digest = hashlib.sha256(repr((versions, tags, sorted(code.items()))).encode())
     folders = {Path(equitutor.__file__).parents[1].joinpath(*n.split(".")).parent for n in code
@@ -76,6 +77,17 @@ def cache_key(root: Path, notebook: Path) -> str:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
     return digest.hexdigest()
+
+
+def _studies(text: str, code: dict[str, str]) -> list[str]:
+    """Returns the studies that a program may read: named in a text, reached, or else all of them.
+
+    A text with which a name begins counts, as in `load(f"nero-{data}")`.
+    """
+    nodes = ast.walk(ast.parse(text))
+    words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    begin = tuple(word for word in words if len(word) > 2)
+    return [n for n, m in STUDIES.items() if n.startswith(begin) or m in code] or list(STUDIES)
 
 
 def _data_files(folder: Path) -> Iterator[Path]:

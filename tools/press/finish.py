@@ -7,21 +7,22 @@ import re
 import shutil
 from pathlib import Path
 
-import nbformat
-
 from equitutor.chapters import write_text
-from tools.press import tables, terms
+from tools.press import downloads, feed, tables, terms
 
-# Of MathJax the pages load one file, and that one its fonts, its extensions and its speech. No page
-# leads to the list of all proofs.
+# Of MathJax the pages load one file, and that one its fonts, its extensions and its speech: that of
+# the formulas of an English book. No page leads to the list of all proofs.
 UNUSED = [
-    "_static/mathjax/*.js", "_static/mathjax/output/svg*", "_static/mathjax/adaptors",
-    "_static/mathjax/input/mml*", "_static/mathjax/input/asciimath.js", "**/*.map",
-    "prf-prf.html",
+    "_static/mathjax/*.js", "_static/mathjax/output/svg*", "_static/mathjax/output/chtml.js",
+    "_static/mathjax/output/chtml/fonts/*.js", "_static/mathjax/adaptors",
+    "_static/mathjax/input/*.js", "_static/mathjax/input/mml*",
+    "_static/mathjax/input/tex/extensions/all-packages.js", "_static/mathjax/sre/mathmaps/*",
+    "_static/vendor/fontawesome/webfonts/*.ttf", "_static/locales", "**/*.map", "prf-prf.html",
 ]  # fmt: skip
-USED = "tex-chtml.js"
+USED = {"tex-chtml.js", "base.json", "en.json"}
+_NEWS = '<link rel="alternate" type="application/rss+xml" title="Changes" href="{}" /></head>'
+ICONS = "_static/scripts/fontawesome.js"
 DONE = "<!-- mended -->\n"  # the end of a page that has been
-PLAIN = ".plain.ipynb"  # a notebook without its outputs, beside the one with them
 # Lists and overviews are no running text.
 WITHOUT_TERMS = {"index", "glossary", "claims", "references", "notation", "genindex", "search"}
 
@@ -42,48 +43,42 @@ def finish(site: Path) -> None:
         if path.stem not in WITHOUT_TERMS:
             page = terms.linked(page, known, os.path.relpath(words, path.parent))
         if 'class="et-badge"' in page:  # a chapter
-            page = with_notebooks(with_minutes(page))
-        write_text(path, to_copies(tables.mended(page)) + DONE)
-    for path in site.glob("_sources/**/*.ipynb"):
-        if not path.name.endswith(PLAIN):
-            write_text(path.with_suffix(PLAIN), without_outputs(path.read_text(encoding="utf-8")))
+            page = with_minutes(page)
+        page = downloads.with_menu(to_copies(tables.mended(page)))
+        if (news := site / feed.NAME).is_file():
+            page = page.replace("</head>", _NEWS.format(os.path.relpath(news, path.parent)), 1)
+        write_text(path, page + DONE)
+    downloads.write_sources(site)
     for pattern in UNUSED:
-        for path in [p for p in site.glob(pattern) if p.name != USED]:
+        for path in [p for p in site.glob(pattern) if p.name not in USED]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if (icons := site / ICONS).is_file():
+        texts = [p.read_text(encoding="utf-8") for p in site.rglob("*.html")]
+        texts += [p.read_text(encoding="utf-8") for p in site.glob("_static/**/*.js") if p != icons]
+        used = {name for text in texts for name in re.findall(r"\bfa-([a-z0-9-]+)", text)}
+        write_text(icons, with_icons(icons.read_text(encoding="utf-8"), used))
 
 
-def without_outputs(text: str) -> str:
-    """Returns the text of a notebook without what its cells have printed and drawn.
-
-    Args:
-        text: of an `.ipynb` file.
-    """
-    node = nbformat.reads(text, as_version=4)
-    for cell in node.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return nbformat.writes(node)
-
-
-def with_notebooks(page: str) -> str:
-    """Returns a page whose menu of downloads offers the notebook with and without its outputs.
+def with_icons(script: str, used: set[str]) -> str:
+    """Returns Font Awesome's script without the icons that no page shows: 1.4 of its 1.5 MB.
 
     Args:
-        page: HTML of the page.
+        script: a list of drawings by name, `name:[width, height, [other names], code, path],`.
+        used: names of the icons to keep.
 
-    >>> menu = '<li><a href="a.ipynb" class="btn-download-source-button"> .ipynb</a></li>'
-    >>> with_notebooks(menu).count("</li>")
-    2
+    >>> script = 'a={bars:[4,5,["navicon"],"f0c9","M0 9"],"turn-up":[3,5,[],"f3bf","M3 1"]}'
+    >>> with_icons(script, {"navicon"})
+    'a={bars:[4,5,["navicon"],"f0c9","M0 9"],}'
     """
 
-    def both(match: re.Match) -> str:
-        one, file = match[0], match[1]
-        run = one.replace(file, file.removesuffix(".ipynb") + PLAIN)
-        name = r"(?<![\w\"])\.ipynb(?=\s*<)"
-        return re.sub(name, "Notebook", run) + re.sub(name, "Notebook with outputs", one)
+    def kept(icon: re.Match) -> str:
+        names = {icon[1].strip('"'), *re.findall(r'"([^"]+)"', icon[2])}
+        return icon[0] if names & used else ""
 
-    item = r'<li><a href="([^"]*\.ipynb)"[^>]*btn-download-source-button.*?</li>'
-    return re.sub(item, both, page, flags=re.DOTALL)
+    path = r'(?:"[^"]*"|\["[^"]*"(?:,"[^"]*")*\])'
+    return re.sub(
+        rf'("[a-z0-9-]+"|\b\w+):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",{path}\],?', kept, script
+    )
 
 
 def with_minutes(page: str) -> str:

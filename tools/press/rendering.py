@@ -13,13 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nbformat
 
 import equitutor
 from equitutor.chapters import BookError, pages, write_text
+from tools.press.feed import write_feed
 from tools.press.finish import finish
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -28,33 +29,35 @@ _OPTIONS = ["-W", "-n", "--keep-going", "--quiet", "--path-output", "build/site"
 _SHARED = re.compile(r"^\s*(?:#|\(|:|```|~~~).*|\{cite[^}]*\}`[^`]*`", re.MULTILINE)
 
 
-def fingerprint(root: Path, solutions: bool) -> str:
+def fingerprint(root: Path, solutions: bool, pdf: bool = False) -> str:
     """Returns a hash of all that a book is made from: sources, package, executed pages, libraries.
 
     Args:
         root: folder of the book.
         solutions: whether the pages show the solutions of their exercises.
+        pdf: whether they offer PDFs.
     """
     package = Path(equitutor.__file__).parent
-    names = ("_config.yml", "_toc.yml", "constraints.txt")
+    names = ("_config.yml", "_toc.yml", "constraints.txt", "CHANGELOG.md")
     files = [root / name for name in names if (root / name).is_file()]
     for folder in (root / "book", package, Path(__file__).parent, root / "build/executed"):
         files += sorted(f for f in folder.rglob("*") if f.is_file() and _counts(f))
-    return _hash([solutions, _libraries()], files)
+    return _hash([solutions, pdf, _libraries()], files)
 
 
-def render(root: Path, whole: str = "") -> Path:
+def render(root: Path, whole: str = "", add: Callable[[Path], None] | None = None) -> Path:
     """Render ``build/src`` with Jupyter Book, warnings as errors; return the page to open.
 
     Args:
         root: folder of the book.
         whole: what `fingerprint` gave for it; kept beside the site, for `rendered`.
+        add: adds to the rendered site, given its folder. The whole book is new before and after it.
 
     Raises:
         BookError: Jupyter Book ended with an error. No site is left then.
     """
     site, source = root / "build/site", root / "build/src"
-    shape = _shape(source)
+    shape = f"{_shape(source)} {whole if add else ''}"
     known = _known(site)
     old_map = site / "_build/html/sitemap.xml"
     if known.get("shape") == shape:
@@ -73,7 +76,10 @@ def render(root: Path, whole: str = "") -> Path:
         raise BookError(f"jupyter-book ended with code {done.returncode}; its messages are above")
     if sitemap is not None:
         old_map.write_bytes(sitemap)
+    write_feed(root, page.parent)
     finish(page.parent)
+    if add:
+        add(page.parent)
     write_text(stamp, json.dumps({"shape": shape, "whole": whole}))
     return page
 
