@@ -1,5 +1,6 @@
 """From a master to a grade: one session through Otter, and every way a notebook can end."""
 
+import ast
 import base64
 import copy
 import csv
@@ -7,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import zipfile
 
 import nbformat
@@ -66,7 +68,14 @@ def rows(out):
         return {row["file"]: row for row in csv.DictReader(file)}
 
 
-def test_one_session_from_master_to_grade(made, student, tmp_path, capsys):
+def test_one_session_from_master_to_grade(made, student, tmp_path, capsys, monkeypatch):
+    parsed, parse = [], ast.parse
+
+    def watched(*words, **options):
+        parsed.append(threading.current_thread())
+        return parse(*words, **options)
+
+    monkeypatch.setattr(ast, "parse", watched)
     q1, q2, lift, mix = solutions()
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -88,6 +97,8 @@ def test_one_session_from_master_to_grade(made, student, tmp_path, capsys):
     assert details.count("stolen") == 6 and "(hidden)" not in details
     assert "this is for you to write" in (out / "empty.md").read_text()
     assert "no sandbox" in capsys.readouterr().err
+    # Python before 3.11.8 fails now and then where two threads parse at the same time.
+    assert set(parsed) == {threading.main_thread()}
 
 
 def test_a_notebook_that_hangs_or_dies_gets_a_note_and_stops_nobody(made, student, tmp_path):
@@ -112,9 +123,9 @@ def test_a_report_does_not_open_a_hidden_check():
     said = "q1 results:\n    q1 - 1 result:\n        ✅ Test case passed\n\n"
     said += "    q1 - 2 message: The layer has no clothes.\n\n    q1 - 2 result:\n"
     said += "        ❌ Test case failed\n        Error: assert layer\n        q1 - 1 result:\n"
-    made = Grade("ada", {"q1": 1.0}, {"q1": 2.0}, {"q1": said}, {"q1 - 2"})
-    assert "assert layer" in report(made, details=True)
-    closed = report(made)
+    made = Grade("ada", {"q1": 1.0}, {"q1": 2.0}, {"q1": said})
+    assert "assert layer" in report(made)
+    closed = report(made, {"q1 - 2"})
     assert "q1 - 2 (hidden): failed" in closed and "✅ Test case passed" in closed
     assert (
         "assert layer" not in closed
