@@ -31,6 +31,10 @@ def run(*words, **options):
     return subprocess.run(command, env=env, capture_output=True, text=True, **options)
 
 
+def master(name):
+    return nbformat.read(sessions(ROOT)[name], as_version=4)
+
+
 @pytest.fixture(scope="module")
 def made():
     """The folder of one session, built as a lecturer builds it."""
@@ -162,42 +166,42 @@ def test_a_table_has_a_column_for_each_question_and_a_report_says_what_failed():
 
 def test_a_student_finds_no_solution_anywhere(made):
     """In cells, metadata, names, outputs, also packed: what one would search who wants to cheat."""
-    master = nbformat.read(sessions(ROOT)[SESSION], as_version=4)
+    source = master(SESSION)
     files = [path for path in (made / "student").rglob("*") if path.is_file()]
     assert [path.name for path in files] == [f"{SESSION}.ipynb"]
     text = files[0].read_text(encoding="utf-8")
-    assert leaks(master, text) == []
+    assert leaks(source, text) == []
     for word in ("hidden=", "solution", "rubric", "test_long_ways"):
         assert word not in text.lower(), word
     packed = re.findall(r"[A-Za-z0-9+/]{80,}={0,2}", text)
     assert [b for b in packed if b"def " in base64.b64decode(b + "==")] == []
     instructor = (made / f"instructor/{SESSION}.ipynb").read_text(encoding="utf-8")
-    assert leaks(master, instructor) and "rubric" in instructor.lower()
+    assert leaks(source, instructor) and "rubric" in instructor.lower()
     with zipfile.ZipFile(made / "autograder.zip") as archive:
         names = set(archive.namelist())
         assert {"otter_config.json", "tests/q1.py", "setup.sh"} <= names
         assert not [name for name in names if name.endswith(".ipynb")]
 
 
-def otter_like(master, keep=()):
+def otter_like(questions, keep=()):
     """A student's notebook as Otter makes it: checks by name, no solution but those to `keep`."""
     new_code, new_text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
     cells = [new_code("# Initialize Otter\nimport otter"), new_text("# Title")]
-    cells += [new_code(q.starter if q.name not in keep else q.solution) for q in master]
+    cells += [new_code(q.starter if q.name not in keep else q.solution) for q in questions]
     return nbformat.v4.new_notebook(cells=cells)
 
 
 @pytest.mark.parametrize("name", sessions(ROOT))
 def test_the_search_for_leaks_finds_one(name):
-    master, questions = nbformat.read(sessions(ROOT)[name], as_version=4), read(name)
+    source, questions = master(name), read(name)
     auto = [q for q in questions if not q.manual]
-    assert leaks(master, nbformat.writes(otter_like(auto))) == []
+    assert leaks(source, nbformat.writes(otter_like(auto))) == []
     for question in auto:
-        assert leaks(master, nbformat.writes(otter_like(auto, keep=[question.name])))
+        assert leaks(source, nbformat.writes(otter_like(auto, keep=[question.name])))
     by_hand = next(q for q in questions if q.manual)
     node = otter_like(auto)
     node.metadata["answer"] = by_hand.solution
-    assert leaks(master, nbformat.writes(node)), "a rubric in the metadata"
+    assert leaks(source, nbformat.writes(node)), "a rubric in the metadata"
 
 
 def test_a_notebook_alone_is_plain_and_asks_only_for_what_is_missing(tmp_path):
@@ -205,7 +209,8 @@ def test_a_notebook_alone_is_plain_and_asks_only_for_what_is_missing(tmp_path):
     cite = nbformat.v4.new_markdown_cell("Seen by {cite:t}`zhao2023nero`: $\\SO{3}$.")
     node = otter_like([])
     node.cells.append(cite)
-    made = alone(node, {"q1": "name = 'q1'\n"}, needed(ROOT, book.url), SESSION, book)
+    installs = needed(ROOT, book.url, master("nero"))
+    made = alone(node, {"q1": "name = 'q1'\n"}, installs, SESSION, book)
     texts = "\n".join(c.source for c in made.cells if c.cell_type == "markdown")
     assert "Zhao et al." in texts and "{cite" not in texts and "\\SO" not in texts
     setup = made.cells[0].source
@@ -224,6 +229,12 @@ def test_a_notebook_alone_is_plain_and_asks_only_for_what_is_missing(tmp_path):
     first, second = done.stdout.splitlines()
     assert "equitutor @" in first and "--no-deps" not in first
     assert "otter-grader==" in second and "--no-deps" in second and "ipywidgets" not in second
+
+
+def test_the_package_is_asked_for_where_it_is_used(student):
+    asks = {name: "equitutor" in needed(ROOT, "url", master(name)) for name in sessions(ROOT)}
+    assert asks["nero"] and asks["arteq"] and not asks[SESSION] and not asks["soft-equivariance"]
+    assert "equitutor @" not in student.cells[0].source and "'torch'" in student.cells[0].source
 
 
 def test_the_student_notebook_runs_alone_in_an_empty_folder(student, tmp_path):
