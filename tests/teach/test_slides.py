@@ -53,6 +53,19 @@ def test_headings_formulas_lists_are_shown_and_prose_is_said():
     assert "A long explanation" not in shown and "A long explanation" in said
 
 
+def test_a_short_sentence_leads_to_its_list_and_training_leaves_no_trace():
+    data = {slides.WIDGET: {"model_id": "b"}, "text/plain": " 16%|#6  | 40/250"}
+    bar = nbformat.v4.new_output("display_data", data=data)
+    said = nbformat.v4.new_output("stream", name="stdout", text="97% right")
+    words = "Far too long. " * 9
+    text = f"# Turns\n\nA paragraph.\n\nYou can\n\n- turn\n\n{words}\n\n- two"
+    node = lesson(TEXT(text), CODE("train()", outputs=[bar, said]))
+    first, second = parts(node)
+    assert "You can\n\n- turn\n\n- two" in first[0] and "A paragraph" not in first[0]
+    assert "train()" in second[0]
+    assert [o.text for c in node.cells for o in c.get("outputs", [])] == ["97% right"]
+
+
 def test_a_figure_takes_the_heading_before_it_and_shows_no_code():
     node = lesson(TEXT("## Turns\n\nOnly words."), figure("A dot. It is small."))
     ((shown, _),) = parts(node)
