@@ -57,11 +57,12 @@ def test_a_short_sentence_leads_to_its_list_and_training_leaves_no_trace():
     data = {slides.WIDGET: {"model_id": "b"}, "text/plain": " 16%|#6  | 40/250"}
     bar = nbformat.v4.new_output("display_data", data=data)
     said = nbformat.v4.new_output("stream", name="stdout", text="97% right")
-    words = "Far too long. " * 9
+    words = "far too long, " * 9
     text = f"# Turns\n\nA paragraph.\n\nYou can\n\n- turn\n\n{words}\n\n- two"
+    text += "\n\nThen one. With\n\n$$\na\n$$"
     node = lesson(TEXT(text), CODE("train()", outputs=[bar, said]))
     first, second = parts(node)
-    assert "You can\n\n- turn\n\n- two" in first[0] and "A paragraph" not in first[0]
+    assert first[0].strip() == "# Turns\n\nYou can\n\n- turn\n\n- two\n\nWith\n\n$$\na\n$$"
     assert "train()" in second[0]
     assert [o.text for c in node.cells for o in c.get("outputs", [])] == ["97% right"]
 

@@ -21,7 +21,7 @@ from tools.colab import Book, copy_for_colab
 
 MOST = 25  # slides; beyond, the longest pieces of code are left out
 LINES = 18  # of code that can be read from the last row
-SHORT = 60  # letters; a sentence that leads to a list
+SHORT = 110  # letters; a sentence that leads to a list or a formula
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = re.compile(r"Exercises|Further reading|Claims, and|Summary$")
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def deck(executed: NotebookNode, name: str, book: Book) -> NotebookNode:
 def _shown(text: str) -> str:
     """Returns what of a section stands on the slide: heading, displayed formulas, lists, tables.
 
-    >>> print(_shown("# Turns\\n\\nMany words.\\n\\nYou can\\n\\n- turn,\\n- mirror."))
+    >>> print(_shown("# Turns\\n\\nMany words. You can\\n\\n- turn,\\n- mirror."))
     # Turns
     <BLANKLINE>
     You can
@@ -101,13 +101,20 @@ def _shown(text: str) -> str:
     kept, before = [], ""
     for block in re.split(r"\n\s*\n", text.strip()):
         if re.match(r"#|\$\$|[-*] |1\. |\||\*\*(Theorem|Proposition|Lemma|Rule)", block):
-            if re.match(r"[-*] |1\. ", block) and len(before) < SHORT:
-                kept.append(before)  # what the list is of
+            if re.match(r"\$\$|[-*] |1\. ", block):
+                kept.append(_lead(before))
             kept.append(block)
             before = ""
         else:
             before = block
     return "\n\n".join(part for part in kept if part)
+
+
+def _lead(paragraph: str) -> str:
+    """Returns the short sentence that goes on in the formula or the list below it, or ""."""
+    last = re.split(r"(?<=[.?!)])\s+(?=[A-Z*$(])", paragraph)[-1]
+    goes_on = last == paragraph or last[-1] not in ".?!)"
+    return last if last and goes_on and len(last) < SHORT else ""
 
 
 def _of_code(cell: NotebookNode, tags: list[str], pending: str, section: str) -> Slide | None:
