@@ -113,8 +113,7 @@ def _shown(text: str) -> str:
 def _lead(paragraph: str) -> str:
     """Returns the short sentence that goes on in the formula or the list below it, or ""."""
     last = re.split(r"(?<=[.?!)])\s+(?=[A-Z*$(])", paragraph)[-1]
-    goes_on = last == paragraph or last[-1] not in ".?!)"
-    return last if last and goes_on and len(last) < SHORT else ""
+    return last if len(last) < SHORT and not re.search(r"[.?!)]$", last) else ""
 
 
 def _of_code(cell: NotebookNode, tags: list[str], pending: str, section: str) -> Slide | None:
