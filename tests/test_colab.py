@@ -43,6 +43,7 @@ def test_a_copy_is_plain_and_runs_the_same_code(name):
     without_titles = [re.sub(r"\A# @title [^\n]*\n", "", source) for source in copied_code]
     assert without_titles == code
     assert not any(c.outputs for c in copy.cells if c.cell_type == "code")
+    assert texts[0].count(f"/book/{name}.html)") == 1  # the way back, on top
     assert len({c.id for c in copy.cells}) == len(copy.cells)
 
 
@@ -80,7 +81,7 @@ def test_exercises_and_theorems_are_counted_and_found():
     assert first.source == "### Exercise 1. First\n\nWhy?"
     assert second.source == (
         "Text.\n\n### Exercise 2. Second\n\nSee Exercise 1.\n\n"
-        "<details><summary>Solution of Exercise 2</summary>\n\nBecause.\n\n</details>"
+        "<details><summary>Solution of Exercise 2, in words</summary>\n\nBecause.\n\n</details>"
     )
     assert code.source == "# @title Solution of Exercise 2\n1 + 1"
     assert code.metadata.cellView == "form"

@@ -106,11 +106,10 @@ class _Page:
 
     def text(self, cell: NotebookNode) -> list[NotebookNode]:
         """Returns the cells for one cell of Markdown: none where nothing is left to say."""
-        source = cell.source.replace("<!-- badge -->", "").strip()
-        source = re.sub(
-            rf"\[[^\]]*\]\({COLAB}/[^)]*\)", f"[Read this page as a book]({self._home()})", source
-        )
-        made = self._blocks(source.split("\n"))
+        home = f"[Read this page as a book]({self._home()})"
+        source, here = re.subn(rf"\[[^\]]*\]\({COLAB}/[^)]*\)", home, cell.source)
+        source = source.replace("<!-- badge -->", "" if here else f"{home}.")
+        made = self._blocks(source.strip().split("\n"))
         return [nbformat.v4.new_markdown_cell(made, id=cell.id)] if made else []
 
     def code(self, cell: NotebookNode) -> list[NotebookNode]:
@@ -166,7 +165,8 @@ class _Page:
         text = text.strip()
         if not (self.solution and text):
             return text
-        return f"<details><summary>Solution of {self.solution}</summary>\n\n{text}\n\n</details>"
+        head = f"<summary>Solution of {self.solution}, in words</summary>"
+        return f"<details>{head}\n\n{text}\n\n</details>"
 
     def _directive(self, kind: str, title: str, body: list[str]) -> str:
         if kind == "solution-start":

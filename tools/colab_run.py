@@ -20,8 +20,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -31,6 +33,7 @@ from nbformat import NotebookNode
 
 from equitutor.chapters import chapters, find_root
 from tools.press.address import address
+from tools.press.execution import PeakMemory
 
 PINS = Path(__file__).with_name("colab_pins.txt")
 PICTURES = ("image/png", "image/svg+xml", "text/html", "application/vnd.jupyter.widget-view+json")
@@ -47,6 +50,15 @@ google = sys.modules.setdefault("google", types.ModuleType("google"))
 google.colab = colab
 sys.modules |= {"google.colab": colab, "google.colab.output": colab.output}
 '''
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one copy ran: what is wrong with it, wall time in seconds, peak memory in MB."""
+
+    wrong: list[str]
+    seconds: float
+    peak_mb: float
 
 
 def faults(node: NotebookNode, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -128,8 +140,8 @@ def installed(python: Path) -> dict[str, str]:
     return {row["name"]: row["version"] for row in json.loads(listed)}
 
 
-def run(copy: Path, root: Path, python: Path, whole: bool = True) -> list[str]:
-    """Returns what is wrong with one copy, run in an empty folder.
+def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
+    """Returns how one copy ran in an empty folder.
 
     Args:
         copy: the notebook.
@@ -165,12 +177,17 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> list[str]:
         os.environ |= local  # nbclient looks for the kernel in this process
         resources = {"metadata": {"path": place / "empty"}}
         client = NotebookClient(node, kernel_name="colab", timeout=1800, resources=resources)
+        memory = PeakMemory(lambda: getattr(getattr(client.km, "provisioner", None), "pid", None))
+        started = time.monotonic()
+        memory.start()
         with suppress(CellExecutionError):  # the failed cell holds the error
             client.execute(env={**os.environ, "MPLBACKEND": ""})
+        memory.stop()
+        seconds = time.monotonic() - started
         found = faults(node, before, installed(python))
         # The next copy begins where Colab begins.
         subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "equitutor"], check=True)
-        return found
+        return Run(found, seconds, memory.peak_mb)
 
 
 def _pin(path: Path, start: str) -> str:
@@ -202,10 +219,11 @@ def main() -> int:
         names = [*whole, *(name for name in ways.values() if name not in whole)]
     failed = False
     for name in names:
-        wrong = run(root / f"colab/{name}.ipynb", root, ours, name in whole)
-        failed |= bool(wrong)
+        ran = run(root / f"colab/{name}.ipynb", root, ours, name in whole)
+        failed |= bool(ran.wrong)
         extent = "whole" if name in whole else "setup"
-        print(f"{name} ({extent}):", "; ".join(wrong) or "good", flush=True)
+        cost = f"{ran.seconds:.0f} s, {ran.peak_mb:.0f} MB"
+        print(f"{name} ({extent}, {cost}):", "; ".join(ran.wrong) or "good", flush=True)
     return failed
 
 

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,6 @@ class Grade:
         scores: question -> points.
         possible: question -> points that can be had.
         words: question -> what the checks said.
-        hidden: names of the checks that students don't see.
         note: why there is no result, or "".
     """
 
@@ -53,7 +53,6 @@ class Grade:
     scores: dict[str, float] = field(default_factory=dict)
     possible: dict[str, float] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
-    hidden: set[str] = field(default_factory=set)
     note: str = ""
 
     @property
@@ -71,7 +70,7 @@ def grade(archive: Path, submission: Path, seconds: float = 300, memory: float =
         seconds: time limit; after it the submission and all that it started are ended.
         memory: limit for the address space of each of its processes, in GB; 0 sets none.
     """
-    made = Grade(submission.stem, hidden=hidden_checks(archive))
+    made = Grade(submission.stem)
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, "-m", "otter", "run", "--no-logo", "-o", place]
         command += ["-a", str(archive.resolve()), str(submission.resolve())]
@@ -184,11 +183,12 @@ def table(grades: list[Grade]) -> str:
     return out.getvalue()
 
 
-def report(made: Grade, *, details: bool = False) -> str:
+def report(made: Grade, hidden: Set[str] = frozenset()) -> str:
     """Returns a report in Markdown: points and what each check said.
 
     Args:
-        details: for the lecturer: also what the hidden checks said.
+        made: the grade of a submission.
+        hidden: checks of which it tells only whether they passed, as `hidden_checks` names them.
     """
     if made.note:
         return (
@@ -197,14 +197,13 @@ def report(made: Grade, *, details: bool = False) -> str:
         )
     parts = [f"# {made.name}: {made.total:g} of {sum(made.possible.values()):g} points"]
     for question, possible in made.possible.items():
-        words = made.words[question].strip()
-        words = words if details else _closed(words, made.hidden)
+        words = _closed(made.words[question].strip(), hidden)
         parts.append(f"## {question}: {made.scores[question]:g} of {possible:g}\n\n{_block(words)}")
     parts.append("Questions in words are graded by hand and are not in this sum.")
     return "\n\n".join(parts) + "\n"
 
 
-def _closed(words: str, hidden: set[str]) -> str:
+def _closed(words: str, hidden: Set[str]) -> str:
     """Returns what checks said, of hidden ones only whether they passed."""
     # What a check or an answer says is indented further, so it can't begin a part.
     parts = re.split(r"(?m)^ {4}(?=\S+ - \d+ (?:message|result):)", words)
@@ -238,6 +237,8 @@ def main(argv: list[str] | None = None) -> int:
             raise BookError(f"{options.folder} holds no notebook")
         with tempfile.TemporaryDirectory() as place:
             archive = as_zip(options.archive, Path(place))
+            # Before there are threads: Python 3.11.7 fails where two of them parse (gh-106905).
+            hidden = hidden_checks(archive)
 
             def judged(submission: Path) -> Grade:
                 return grade(archive, submission, options.seconds, options.memory)
@@ -245,8 +246,8 @@ def main(argv: list[str] | None = None) -> int:
             with ThreadPoolExecutor(options.jobs) as workers:
                 for made in workers.map(judged, found):
                     grades.append(made)
-                    write_text(options.out / f"{made.name}.md", report(made))
-                    write_text(options.out / f"details/{made.name}.md", report(made, details=True))
+                    write_text(options.out / f"{made.name}.md", report(made, hidden))
+                    write_text(options.out / f"details/{made.name}.md", report(made))
                     write_text(options.out / "grades.csv", table(grades))
                     print(f"{made.name}: {made.note or format(made.total, 'g')}", flush=True)
     except BookError as error:

@@ -53,6 +53,20 @@ def test_headings_formulas_lists_are_shown_and_prose_is_said():
     assert "A long explanation" not in shown and "A long explanation" in said
 
 
+def test_a_short_sentence_leads_to_its_list_and_training_leaves_no_trace():
+    data = {slides.WIDGET: {"model_id": "b"}, "text/plain": " 16%|#6  | 40/250"}
+    bar = nbformat.v4.new_output("display_data", data=data)
+    said = nbformat.v4.new_output("stream", name="stdout", text="97% right")
+    words = "far too long, " * 9
+    text = f"# Turns\n\nA paragraph.\n\nYou can\n\n- turn\n\n{words}\n\n- two"
+    text += "\n\nThen one. With\n\n$$\na\n$$"
+    node = lesson(TEXT(text), CODE("train()", outputs=[bar, said]))
+    first, second = parts(node)
+    assert first[0].strip() == "# Turns\n\nYou can\n\n- turn\n\n- two\n\nWith\n\n$$\na\n$$"
+    assert "train()" in second[0]
+    assert [o.text for c in node.cells for o in c.get("outputs", [])] == ["97% right"]
+
+
 def test_a_figure_takes_the_heading_before_it_and_shows_no_code():
     node = lesson(TEXT("## Turns\n\nOnly words."), figure("A dot. It is small."))
     ((shown, _),) = parts(node)
@@ -124,14 +138,22 @@ def opened(browser, folder, node):
     return page, troubles
 
 
+TOO_LARGE = """() => {
+  const slide = Reveal.getCurrentSlide();
+  const wide = [...slide.querySelectorAll("pre, table, img, mjx-container, .et-explorer")].some(
+    (e) => e.getBoundingClientRect().right > slide.getBoundingClientRect().right
+      || e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right + 2
+      || e.scrollWidth > e.clientWidth + 2 && e.clientWidth);
+  return wide || slide.scrollHeight > 750;
+}"""
+
+
 def too_large(page):
     """Returns the numbers of the slides that do not fit, going through all of them."""
     found = []
+    page.evaluate("Reveal.slide(0)")
     for number in range(page.evaluate("Reveal.getTotalSlides()")):
-        size = page.evaluate(
-            "(() => {const s = Reveal.getCurrentSlide(); return s.scrollHeight})()"
-        )
-        if size > 750:
+        if page.evaluate(TOO_LARGE):
             found.append(number + 1)
         page.evaluate("Reveal.next()")
     return found
@@ -155,17 +177,32 @@ PANEL = """function mount(root) {
 }"""
 
 
-def test_an_explorer_fills_its_slide_and_works(browser, vendored):
-    shown = Explorer(PANEL, {}, "Panel", fallback="<svg></svg>", alt="A panel", height=2000)
+def explored(panel):
+    """A lesson with an explorer."""
+    shown = Explorer(panel, {}, "Panel", fallback="<svg></svg>", alt="A panel", height=2000)
     html = nbformat.v4.new_output("display_data", data={"text/html": shown._repr_html_()})
     cell = CODE("draw()", outputs=[html], metadata={"tags": ["hide-input"]})
-    page, troubles = opened(browser, vendored, lesson(TEXT("## Try it\n\nWords."), cell))
+    return lesson(TEXT("## Try it\n\nWords."), cell)
+
+
+def test_an_explorer_fills_its_slide_and_works(browser, vendored):
+    page, troubles = opened(browser, vendored, explored(PANEL))
     assert troubles == [] and too_large(page) == []
     box = page.locator(".et-root button").bounding_box()
     assert 500 < box["height"] < 750 and 0 < box["x"] < 600 - box["width"] / 4  # in the middle
     page.click(".et-root button")
     assert page.inner_text(".et-root button") == "1"
     page.evaluate("document.querySelector('.et-explorer').style.width = ''")  # zoom alone
+    assert too_large(page) == [1]
+
+
+def test_a_flat_explorer_is_no_wider_than_its_slide(browser, vendored):
+    page, _ = opened(
+        browser, vendored, explored(PANEL.replace("aspect-ratio: 3 / 4", "height: 9em"))
+    )
+    assert too_large(page) == []
+    room = page.evaluate("document.querySelector('.et-explorer').parentElement.clientWidth")
+    page.evaluate(f"document.querySelector('.et-explorer').style.width = '{room}px'")
     assert too_large(page) == [1]
 
 

@@ -5,19 +5,18 @@ autograder, the handout of the lesson, its slides, the notes for the instructor.
 """
 
 import argparse
+import multiprocessing
 import sys
-import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
-import nbformat
-
-from equitutor.chapters import BookError, chapters, find_root, write_text
-from tools.colab import read_book
-from tools.press.executed import execute_one, is_fresh, load
+from equitutor.chapters import BookError, find_root
 from tools.press.execution import ChapterFailed
-from tools.teach.assignment import make_assignment, sessions
-from tools.teach.handouts import lesson_handout
-from tools.teach.notes import appendix
-from tools.teach.slides import deck, vendor, write_deck
+from tools.teach.assignment import sessions
+from tools.teach.session import make_session
+from tools.teach.slides import vendor
+
+AT_ONCE = 2  # sessions: each takes one core and about 2 GB
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,21 +30,14 @@ def main(argv: list[str] | None = None) -> int:
         known = sessions(root)
         if unknown := sorted(set(options.session) - known.keys()):
             raise BookError(f"no session {unknown[0]!r}; the sessions are: {', '.join(known)}")
-        book = read_book(root)
-        for name in options.session or known:
-            begin, out = time.monotonic(), root / "build/teach" / name
-            make_assignment(root, name, book, out)
-            write_text(out / f"{name}.ipynb", nbformat.writes(lesson_handout(root, name, book)))
-            notes = (root / f"book/teach/{name}.md").read_text(encoding="utf-8")
-            if not options.no_slides:
-                if not is_fresh(root, name, chapters(root)[name]):
-                    execute_one(root, name, echo=True)
-                executed, _ = load(root, name)
-                slides = deck(executed, name, book)
-                write_deck(slides, book.titles[name], out / "slides.html")
-                notes += "\n" + appendix(executed, slides)
-            write_text(out / "notes.md", notes)
-            print(f"{name}: {time.monotonic() - begin:.0f} s, build/teach/{name}", flush=True)
+        names = options.session or list(known)
+        make = partial(make_session, root=root, slides=not options.no_slides)
+        if len(names) == 1:
+            make(names[0], echo=True)
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(AT_ONCE, spawn) as pool:
+                list(pool.map(make, names))
         vendor(root / "build/teach/vendor")
     except ChapterFailed as error:
         print(error, file=sys.stderr)

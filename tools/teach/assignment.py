@@ -104,19 +104,22 @@ def sessions(root: Path) -> dict[str, Path]:
     return {name: masters[name] for name in order if name in masters}
 
 
-def needed(root: Path, url: str) -> dict[str, str]:
-    """Returns what a notebook needs: the name of each module, and what pip installs for it.
+def needed(root: Path, url: str, master: NotebookNode) -> dict[str, str]:
+    """Returns what an assignment needs: the name of each module, and what pip installs for it.
 
     Args:
         root: folder of the book.
         url: public address of the book.
+        master: one that does not touch the package of the book is spared it, and git with it.
     """
+    code = "".join(cell.source for cell in master.cells if cell.cell_type == "code")
+    own = {"equitutor": f"equitutor @ git+{url}"} if "equitutor" in code else {"torch": "torch"}
     pins = (root / "constraints.txt").read_text(encoding="utf-8")
     parts = {
         module: re.search(rf"^{name}==\S+$", pins, re.MULTILINE)[0]
         for module, name in OTTER_PARTS.items()
     }
-    return {"equitutor": f"equitutor @ git+{url}", **OTTER_LOADS, **parts}
+    return {**own, **OTTER_LOADS, **parts}
 
 
 def make_assignment(root: Path, name: str, book: Book, out: Path) -> None:
@@ -134,16 +137,16 @@ def make_assignment(root: Path, name: str, book: Book, out: Path) -> None:
     """
     from otter.assign import main as assign
 
-    installs = needed(root, book.url)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         node = nbformat.read(root / f"book/teach/{name}.ipynb", as_version=4)
+        installs = needed(root, book.url, node)
         config = yaml.safe_dump(CONFIG | {"name": f"equitutor-{name}"})
         node.cells.insert(0, new_raw_cell(f"# ASSIGNMENT CONFIG\n{config}"))
         write_text(work / f"{name}.ipynb", nbformat.writes(node))
         write_text(
             work / "requirements.txt",
-            "\n".join([installs["equitutor"], installs["otter"], "ipykernel", ""]),
+            "\n".join([next(iter(installs.values())), installs["otter"], "ipykernel", ""]),
         )
         try:
             assign(str(work / f"{name}.ipynb"), str(work / "dist"), no_pdfs=True)

@@ -21,6 +21,8 @@ from tools.colab import Book, copy_for_colab
 
 MOST = 25  # slides; beyond, the longest pieces of code are left out
 LINES = 18  # of code that can be read from the last row
+SHORT = 110  # letters; a sentence that leads to a list or a formula
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = re.compile(r"Exercises|Further reading|Claims, and|Summary$")
 HERE = Path(__file__).parent
 
@@ -86,12 +88,32 @@ def deck(executed: NotebookNode, name: str, book: Book) -> NotebookNode:
 
 
 def _shown(text: str) -> str:
-    """Returns what of a section stands on the slide: heading, displayed formulas, lists, tables."""
-    kept = []
+    """Returns what of a section stands on the slide: heading, displayed formulas, lists, tables.
+
+    >>> print(_shown("# Turns\\n\\nMany words. You can\\n\\n- turn,\\n- mirror."))
+    # Turns
+    <BLANKLINE>
+    You can
+    <BLANKLINE>
+    - turn,
+    - mirror.
+    """
+    kept, before = [], ""
     for block in re.split(r"\n\s*\n", text.strip()):
-        if re.match(r"#|\$\$|[-*] |1\. |\||\*\*(Theorem|Proposition|Lemma|Rule)|\*\*Rule", block):
+        if re.match(r"#|\$\$|[-*] |1\. |\||\*\*(Theorem|Proposition|Lemma|Rule)", block):
+            if re.match(r"\$\$|[-*] |1\. ", block):
+                kept.append(_lead(before))
             kept.append(block)
-    return "\n\n".join(kept)
+            before = ""
+        else:
+            before = block
+    return "\n\n".join(part for part in kept if part)
+
+
+def _lead(paragraph: str) -> str:
+    """Returns the short sentence that goes on in the formula or the list below it, or ""."""
+    last = re.split(r"(?<=[.?!)])\s+(?=[A-Z*$(])", paragraph)[-1]
+    return last if len(last) < SHORT and not re.search(r"[.?!)]$", last) else ""
 
 
 def _of_code(cell: NotebookNode, tags: list[str], pending: str, section: str) -> Slide | None:
@@ -100,6 +122,7 @@ def _of_code(cell: NotebookNode, tags: list[str], pending: str, section: str) ->
     caption = re.sub(r"\{[\w:]+\}`([^`<]*)[^`]*`", r"\1", about)
     pictures = [o for o in cell.outputs if {"image/png", "text/html"} & o.get("data", {}).keys()]
     copy = nbformat.from_dict(cell)
+    copy.outputs = [o for o in copy.outputs if WIDGET not in o.get("data", {})]  # a bar of progress
     lines = cell.source.count("\n") + 1
     if pictures and ("hide-input" in tags or "figure" in tags or "remove-input" in tags):
         first, _, rest = caption.partition(". ")
