@@ -50,7 +50,9 @@ class FeatureNet(nn.Module):
 
 @torch.no_grad()
 def features(net: FeatureNet, x: Tensor, scale: float = 1.0, batch: int = 500) -> Tensor:
-    """Returns the features of images (N, C, H, W), divided by `scale`, float64 (N, 64).
+    """Returns the features of images (N, C, H, W), divided by `scale`, float64 (N, 64), on the CPU.
+
+    Not every device knows float64, and the distances of the features need it.
 
     Divide by the standard deviation over all features of the real images: the unit of FID is
     then the same for two networks.
@@ -66,7 +68,7 @@ def features(net: FeatureNet, x: Tensor, scale: float = 1.0, batch: int = 500) -
     channels = getattr(net, "channels", x.shape[1])
     if x.shape[1] != channels:
         raise ValueError(f"x must have {channels} channels for this net, got {x.shape[1]}")
-    return torch.cat([net.features(part).double() for part in x.split(batch)]) / scale
+    return torch.cat([net.features(part).cpu().double() for part in x.split(batch)]) / scale
 
 
 def fid(a: Tensor, b: Tensor) -> float:
