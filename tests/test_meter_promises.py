@@ -298,6 +298,19 @@ def test_what_counts_as_zero_goes_by_the_precision_of_a_group(n, dtype, pair):
     assert both.dtype == group.dtype and dimension(both) == dimension(exact)
 
 
+def test_generators_that_were_computed_in_float32_and_widened_are_no_float64():
+    turned = groups.haar_so3(1, torch.Generator().manual_seed(0))[0]
+    rough = turned.float().double()  # a basis that is orthogonal to 1e-7
+    h = torch.block_diag(turn(5, torch.float64)[0], torch.eye(1, dtype=torch.float64))
+    maps = lambda t, **options: round(
+        soft.hom_projector(soft.MatrixGroup("C5", 3, discrete=t, **options), 0, 1).trace().item()
+    )
+    assert maps((turned @ h @ turned.T)[None]) == 1
+    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
+        maps((rough @ h @ rough.T)[None])
+    assert maps((rough @ h @ rough.T)[None], dtype=torch.float32) == 1
+
+
 def test_a_precision_that_does_not_tell_is_refused():
     slow = soft.MatrixGroup("C180", 2, discrete=turn(180, torch.bfloat16))
     with pytest.raises(ValueError, match="wider dtype"):
@@ -895,6 +908,11 @@ def test_corners_are_filled_with_what_is_black():
     assert error > 0.05
     for name, orbit in right.items():
         assert equivariance_error(bright, x, orbit).max() < error / 20, name
+    same = lambda **options: so2(8, output="image", fill=NORMAL, **options)
+    assert equivariance_error(lambda z: z, x, same(output_fill=NORMAL)).max() == 0
+    assert equivariance_error(lambda z: z, x, same()).max() > 0.4  # its output has corners, too
+    with pytest.raises(ValueError, match="fill is 'zero'"):
+        same(output_fill="zero")
 
 
 @quick
@@ -1101,6 +1119,11 @@ def test_scores_keep_what_they_are_and_no_offset_hides_their_spread():
     ):
         assert_close(run(metric).spread(), plain.spread(), atol=1e-5, rtol=0)
     assert run(lambda out, y: out.half()).scores.dtype == torch.float32
+    kept = run(lambda out, y: out, keep_outputs=True)
+    for metric in (lambda out, y: out.double() + 1e9, lambda out, y: (out.double() + 1e9).tolist()):
+        assert_close(orbits.rescore(kept, y, metric).spread(), plain.spread(), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="one number for each sample"):
+        orbits.rescore(kept, y, lambda out, y: out.mean())
     with pytest.raises(ValueError, match="infinity"):
         run(lambda out, y: torch.where(out > 0.5, math.inf, out))
     with pytest.raises(ValueError, match="real numbers"):
@@ -1280,3 +1303,242 @@ def test_results_that_differ_are_not_merged():
             merge([run(so2(5)), other])
     with pytest.raises(ValueError, match="results must"):
         merge([])
+
+
+# Models and actions from elsewhere -------------------------------------------------------------
+
+several = lambda z: torch.stack([z.mean((1, 2, 3)), z.amax((1, 2, 3)), z.std((1, 2, 3))], 1)
+
+
+def buffered(f, kind=torch.as_tensor):
+    """Writes each answer into the memory of the last one, as CUDA graphs and other engines do."""
+    memory = torch.zeros(500, 3)
+
+    def call(z):
+        memory[: len(z)] = f(z)
+        return kind(memory[: len(z)])
+
+    return call
+
+
+def of_energy(f):
+    """Differentiates, as a force field does, without a word about gradients."""
+
+    def call(z):
+        z = z.detach().requires_grad_()
+        return torch.autograd.grad((f(z) ** 3).sum(), z)[0].sum(3)[:, 0] ** 2
+
+    return call
+
+
+def detections(f):
+    return lambda z: [{"box": row.expand(2, 3) * 1, "score": row[:1]} for row in f(z)]
+
+
+STRANGERS = {
+    "reused memory": buffered,
+    "reused memory of an array": lambda f: buffered(f, torch.Tensor.numpy),
+    "list of outputs": lambda f: lambda z: [f(z), f(z)[:, :1]],
+    "list of samples": lambda f: lambda z: list(f(z)),
+    "list of dicts": detections,
+    "output of a library": lambda f: lambda z: Answer(logits=f(z), hidden=(f(z), None), loss=None),
+    "whole numbers": lambda f: lambda z: (f(z) * 1e4).round().to(torch.int32),
+    "wide unsigned numbers": lambda f: lambda z: (f(z) * 1e4).round().to(torch.uint16),
+    "truth values": lambda f: lambda z: f(z) > 0.5,
+    "half": lambda f: lambda z: f(z).half(),
+    "needs gradients": lambda f: lambda z: f(z).requires_grad_(),
+    "inference mode": lambda f: torch.inference_mode()(f),
+    "vmap": lambda f: torch.vmap(lambda t: f(t[None])[0]),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_what_models_of_other_libraries_return_is_compared(name):
+    x, orbit = noise(6, 1, 8, 8) * torch.linspace(0.3, 1.3, 6).view(6, 1, 1, 1), shifts(8, 8)
+    good, bad = (STRANGERS[name](f) for f in (several, corner))
+    for batch in (1, 4, 500):
+        assert_equivariant(good, x, orbit, batch=batch)
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(bad, x, orbit, batch=batch)
+
+
+def test_what_is_kept_of_outputs_is_a_copy():
+    x, y, orbit = noise(3, 1, 8, 8), torch.zeros(3).long(), shifts(8, 8, step=2)
+    score = lambda out, y: metrics.confidence(torch.as_tensor(out), y)
+    run = lambda f: evaluate(f, x, y, orbit, score, batch=3, keep_outputs=True)
+    wanted = run(corner)
+    for kind in (torch.as_tensor, torch.Tensor.numpy):
+        found = run(buffered(corner, kind))
+        assert torch.equal(torch.as_tensor(found.outputs), wanted.outputs)
+        assert torch.equal(found.scores, wanted.scores)
+    score = lambda out, y: out[1][:, 0]
+    pair = run(lambda z: [corner(z), corner(z)[:, :1]]).outputs
+    assert torch.equal(pair[0], wanted.outputs) and pair[1].shape == (16, 3, 1)
+
+
+def test_models_that_differentiate_are_measured():
+    x, orbit = noise(4, 1, 6, 6), shifts(6, 6)
+
+    class Net(nn.Module):
+        def __init__(self, f):
+            super().__init__()
+            self.f, self.lift = f, nn.Conv2d(1, 2, 1)
+
+        def forward(self, z):
+            z.requires_grad_()
+            return torch.autograd.grad(self.f(self.lift(z)).square().sum(), z)[0]
+
+    whole, part = Net(lambda z: z), Net(lambda z: z[..., :3])
+    both = shifts(6, 6, output="image")
+    assert_equivariant(whole, x, both)
+    assert diagnose(whole, x, both)
+    assert all(p.grad is None for p in whole.parameters()) and not x.requires_grad
+    assert not diagnose(part, x, both)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(part, x, both)
+    total = lambda out, y: out.sum((1, 2, 3))
+    assert evaluate(whole, x, torch.zeros(4), orbit, total).spread().max() < 1e-5
+
+    def fails(z):
+        raise RuntimeError("planned")
+
+    with pytest.raises(RuntimeError, match="planned"):
+        evaluate(fails, x, torch.zeros(4), orbit)
+
+
+class Returns(nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.take, self.f = nn.Identity(), f
+
+    def forward(self, z):
+        return self.f(self.take(z))
+
+
+def test_parts_of_an_output_that_are_no_real_numbers_count_in_a_diagnosis():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    for odd in (lambda y: torch.complex(y, y), lambda y: (y * 100).long(), lambda y: y > 0.5):
+        assert diagnose(Returns(lambda z, odd=odd: (several(z), odd(several(z)))), x, orbit)
+        found = diagnose(Returns(lambda z, odd=odd: (several(z), odd(corner(z)))), x, orbit)
+        assert found.verdict == "lost" and "whole or complex" in found.where
+
+
+class Cast(nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x):
+        return x.to(self.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_model_that_rounds_on_its_way_is_held_to_what_it_rounds_to(dtype):
+    x, orbit = noise(4, 1, 8, 8) * torch.arange(1, 5).view(4, 1, 1, 1), shifts(8, 8)
+    sums = lambda z: z.cumsum(-1).cumsum(-2)[:, 0, -1, -1:]  # each time in another order
+    rounds = lambda f: nn.Sequential(Cast(dtype), Returns(f), Cast(torch.float64))
+    assert diagnose(rounds(sums), x, orbit)
+    assert not diagnose(rounds(corner), x, orbit)
+    pooled = nn.Sequential(nn.MaxPool2d(2), Cast(dtype), Returns(lambda z: z.amax((2, 3))))
+    assert diagnose(pooled, x, orbit)  # also where no action is found for what is in between
+
+
+OUTPUTS = {
+    "sparse": (torch.Tensor.to_sparse, "dense"),
+    "nested": (lambda y: torch.nested.nested_tensor(list(y), layout=torch.jagged), "one size"),
+    "quantized": (lambda y: torch.ops.aten.quantize_per_tensor(y.float(), 0.01, 0, torch.quint8),
+                  "quantized|floating point"),
+    "8 bits": (lambda y: y.to(torch.float8_e4m3fn), "16 bits"),
+    "complex": (lambda y: torch.complex(y, y), "real|floating point"),
+    "None": (lambda y: None, "must"),
+    "a generator": (iter, "must"),
+    "words": (lambda y: np.array(["a"] * len(y)), "must"),
+    "of unlike samples": (lambda y: [row[: 1 + k % 2] for k, row in enumerate(y)], "rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_that_cannot_be_compared_are_refused_in_words(name):
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8, step=4)
+    make, words = OUTPUTS[name]
+    f = lambda z: make(several(z))
+    for measure in (equivariance_error, assert_equivariant):
+        with pytest.raises(ValueError, match=words):
+            measure(f, x, orbit)
+    if name != "of unlike samples":  # detections, whose layers can be asked all the same
+        with pytest.raises(ValueError, match=words):
+            diagnose(Returns(f), x, orbit)
+    score = lambda out, y: [0.0] * 4
+    if name != "8 bits":  # their mean is a number
+        with pytest.raises(ValueError, match="must"):
+            orbits.consensus(evaluate(f, x, torch.zeros(4), orbit, score, 4, keep_outputs=True))
+
+
+INPUTS = {
+    "sparse": (torch.Tensor.to_sparse, "dense"),
+    "nested": (lambda x: torch.nested.nested_tensor(list(x), layout=torch.jagged), "one size"),
+    "a generator": (iter, "batch of samples"),
+    "a loader": (torch.utils.data.DataLoader, "hand over its tensors"),
+    "a data set": (torch.utils.data.TensorDataset, "hand over its tensors"),
+    "none": (lambda x: x[:0], "at least one"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_that_are_no_batch_are_refused_in_words(name):
+    make, words = INPUTS[name]
+    x, orbit = make(noise(4, 1, 8, 8)), shifts(8, 8)
+    for measure in (
+        lambda: evaluate(corner, x, torch.zeros(4), orbit),
+        lambda: equivariance_error(corner, x, orbit),
+        lambda: diagnose(nn.Flatten(), x, orbit),
+    ):
+        with pytest.raises(ValueError, match=words):
+            measure()
+
+
+def test_a_model_without_numbers_and_inputs_of_8_bits():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    with pytest.raises(ValueError, match="meta"):
+        assert_equivariant(nn.Conv2d(1, 1, 1, device="meta"), x, orbit)
+    narrow = x.to(torch.float8_e4m3fn)
+    assert_equivariant(lambda z: several(z.float()), narrow, orbit)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(lambda z: corner(z.float()), narrow, orbit)
+    with pytest.raises(ValueError, match="16 bits"):
+        diagnose(Returns(lambda z: several(z.float())), narrow, orbit)
+
+
+def test_an_action_that_gives_too_little_or_writes_over_what_it_gave_is_refused():
+    x, y, memory = noise(4, 1, 8, 8), torch.zeros(4), torch.zeros(4, 1, 8, 8)
+    act = lambda x, i: memory.copy_(x.roll(i, -1))
+    same = orbits.Orbit("memory", torch.arange(4.0)[:, None], act)
+    few = orbits.Orbit("few", torch.arange(4.0)[:, None], lambda x, i: x[: len(x) - i])
+    for orbit, words in ((same, "writes into what it returned"), (few, "number of samples")):
+        for measure in (evaluate, lambda f, x, y, orbit: equivariance_error(f, x, orbit)):
+            with pytest.raises(ValueError, match=words):
+                measure(corner, x, y, orbit)
+    with pytest.raises(ValueError, match="number of samples"):
+        diagnose(nn.Flatten(), x, few)
+    table = torch.stack([x.roll(i, -1) for i in range(4)])  # the twin: of one memory, and in order
+    fine = orbits.Orbit("table", same.params, lambda x, i: table[i, : len(x)])
+    assert torch.equal(equivariance_error(corner, x, fine),
+                       equivariance_error(corner, x, replace_act(fine)))  # fmt: skip
+
+
+def replace_act(orbit):
+    return dataclasses.replace(orbit, act_x=lambda x, i: x.roll(i, -1))
+
+
+def test_an_action_may_insist_on_a_precision():
+    """As one that goes by way of NumPy: its float32 is not taken for a fault of the model."""
+    x = noise(3, 1, 8, 8)
+    act = lambda x, i: torch.as_tensor(np.roll(x.float().numpy(), i, -1))
+    orbit = orbits.Orbit("columns", torch.arange(8.0)[:, None], act, inv_x=lambda x, i: act(x, -i))
+    assert diagnose(small(), x, orbit)
+    assert diagnose(small("zeros"), x, orbit).layer == "0"
+    turns = so3_haar(4)
+    rough = dataclasses.replace(turns, act_x=lambda p, i: turns.act_x(p.half(), i).float())
+    cloud = torch.randn(3, 8, 3)
+    assert diagnose(Returns(lambda p: p.norm(dim=-1).sum(-1)), cloud, turns)
+    assert not diagnose(Returns(lambda p: p.abs().sum((1, 2))), cloud, rough)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
-from equitutor.orbits.batching import cast
+from equitutor.orbits.batching import cast, each_tensor
 
 _MOST = 20_000  # objects looked at: a model may stand beside a data set
 _PLAIN = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), range)
@@ -133,6 +133,34 @@ def device_of(model: Any) -> torch.device | None:
     """
     held = (t for m in modules_of(model) for t in [*m._parameters.values(), *m._buffers.values()])
     return next((t.device for t in held if t is not None), None)
+
+
+def answer(model: Callable[[Any], Any], x: Any) -> Any:
+    """Returns model(x) without gradients.
+
+    A model that differentiates by itself, as a force field its energy, may do so.
+
+    >>> answer(lambda x: torch.autograd.grad(x.requires_grad_().square().sum(), x)[0],
+    ...        torch.ones(2))
+    tensor([2., 2.])
+    """
+    try:
+        with torch.no_grad():
+            return model(x)
+    except RuntimeError as error:
+        if not wants_gradients(error):
+            raise
+    with torch.enable_grad():
+        return each_tensor(model(x), Tensor.detach, lambda t: t.requires_grad)
+
+
+def wants_gradients(error: Exception) -> bool:
+    """Returns whether an error says that a model differentiates where nothing can be.
+
+    >>> wants_gradients(RuntimeError("planned"))
+    False
+    """
+    return isinstance(error, RuntimeError) and "does not require grad" in str(error)
 
 
 @contextmanager
