@@ -122,6 +122,18 @@ def test_points_are_turned_in_float32_or_better_also_under_autocast(dtype, cast)
         ).abs().max()
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_areas_of_boxes_do_not_overflow(dtype):
+    boxes = torch.tensor([[0.0, 0, 1200, 1350], [300, 300, 2175, 2400]], dtype=torch.float64)
+    exact = orbits.iou(boxes, boxes.flip(0))
+    share = orbits.iou(boxes.to(dtype), boxes.flip(0).to(dtype))
+    assert share.dtype == dtype
+    assert_close(share.double(), exact, atol=4 * torch.finfo(dtype).eps, rtol=0)
+    target = torch.cat([boxes[:1], torch.ones(1, 1)], 1)[None].to(dtype)
+    assert orbits.in_window(target, 1200, visible=0.85)[0, 0, 4] == 1  # 8 of 9 parts are inside
+    assert orbits.in_window(target, 1200, visible=0.95)[0, 0, 4] == -1
+
+
 def lengths(p):
     return p.float().norm(dim=-1).sum(-1)
 
