@@ -7,6 +7,7 @@ that once broke it, and each check has a twin that fails.
 import dataclasses
 import importlib
 import math
+import random
 import weakref
 from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
@@ -588,6 +589,31 @@ def test_model_and_data_are_moved_and_the_model_is_put_back(way):
     assert net.training and net.drop.training
 
 
+class Draws(nn.Module):
+    """Holds sources of chance of its own, of each library."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.Generator().manual_seed(0), np.random.default_rng(0)
+        self.c, self.d = random.Random(0), np.random.RandomState(0)
+
+    def draw(self):
+        return [torch.rand(1, generator=self.a).item(), self.b.random(), self.c.random(),
+                self.d.rand()]  # fmt: skip
+
+    def forward(self, x):
+        return x.flatten(1) * sum(self.draw())
+
+
+def test_sources_of_chance_that_a_model_holds_are_left_as_they_were():
+    model, wanted = Draws(), Draws().draw()
+    evaluate(lambda x: model(x), noise(3, 1, 2, 2), torch.zeros(3).long(), shifts(2, 2))
+    assert model.draw() == wanted
+    twin = Draws()
+    twin(noise(3, 1, 2, 2))
+    assert not any(a == b for a, b in zip(twin.draw(), wanted, strict=True))
+
+
 class Remembers(nn.Module):
     """Keeps what it saw in attributes of all kinds, as a recurrent or a logging layer does."""
 
@@ -883,6 +909,13 @@ def test_a_gate_that_starts_small_does_not_buy_a_verdict(gate):
         nn.init.constant_(net.gate, gate)
         assert bool(diagnose(net, x, orbit)) == (padding == "circular")
         assert net.gate.item() == pytest.approx(gate)
+
+
+@pytest.mark.parametrize("bound", [math.inf, math.nan, -1.0])
+def test_no_tolerance_lets_everything_pass(bound):
+    for name in ("atol", "rtol"):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number"):
+            assert_equivariant(corner, noise(3, 1, 8, 8), shifts(8, 8), **{name: bound})
 
 
 def test_a_constant_output_shows_nothing():
@@ -1308,6 +1341,7 @@ def test_results_that_differ_are_not_merged():
     x, y = noise(3, 1, 6, 6), torch.zeros(3).long()
     run = partial(evaluate, lambda x: x[:, 0, 0], x, y)
     for other in (
+        run(so2(5, fill="edge")), run(so2(5, "nearest")), run(so2(5, mask="disc")),
         run(so2(4)), run(so2(5), "confidence"), run(so2(5), keep_outputs=True),
         run(so2(5), higher_is_better=False), None,
     ):  # fmt: skip

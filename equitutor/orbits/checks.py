@@ -1,5 +1,6 @@
 """From a measurement to an assertion: is f(rho_in(g) x) = rho_out(g) f(x)?"""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -80,8 +81,8 @@ def assert_equivariant(
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     for name, value in (("atol", atol), ("rtol", 0.0 if rtol is None else rtol)):
-        if not value >= 0:  # NaN would let everything pass
-            raise ValueError(f"{name} must be >= 0, got {value!r}")
+        if not 0 <= value < math.inf:  # NaN and infinity would let everything pass
+            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
     parts = _measure(f, x, orbit, batch)
     for part in parts:
         share = tolerance(part.dtype) if rtol is None else rtol

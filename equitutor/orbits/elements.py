@@ -69,7 +69,9 @@ def so2(
     of_y = dict(fill=output_fill)
     act_y, inv_y = _image_output(output, turning(1, **of_y), turning(-1, **of_y))
     return Orbit(f"SO(2), {n} angles", _column(angles), turning(1, **of_x), act_y, inv_y,
-                 kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x))  # fmt: skip
+                 kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x),
+                 extra={"resampler": resampler, "output": output, **of_x,
+                        "output_fill": output_fill})  # fmt: skip
 
 
 def _channels_first(x: Tensor) -> None:

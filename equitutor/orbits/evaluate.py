@@ -163,7 +163,8 @@ def merge(results: Sequence[OrbitResult]) -> OrbitResult:
             "orbits": r.orbit.name == first.orbit.name
             and r.orbit.params.shape == first.orbit.params.shape
             and torch.equal(r.orbit.params, first.orbit.params)
-            and torch.equal(r.orbit.weights, first.orbit.weights),
+            and torch.equal(r.orbit.weights, first.orbit.weights)
+            and _choices(r.orbit) == _choices(first.orbit),
             "higher_is_better": r.higher_is_better == first.higher_is_better,
             "metrics": r.meta.get("metric") == first.meta.get("metric"),
             "outputs": (r.outputs is None) == (first.outputs is None),
@@ -180,6 +181,12 @@ def merge(results: Sequence[OrbitResult]) -> OrbitResult:
         meta |= {"seconds": seconds, "pairs_per_second": scores.numel() / seconds}
     return replace(first, scores=scores, outputs=side_by_side([r.outputs for r in results]),
                    floor=side_by_side([r.floor for r in results]), meta=meta)  # fmt: skip
+
+
+def _choices(orbit: Orbit) -> dict[str, str]:
+    """Returns what an orbit says about its action in words and numbers, as a resampler."""
+    plain = (str, int, float, tuple, list, type(None))
+    return {name: repr(v) for name, v in orbit.extra.items() if isinstance(v, plain)}
 
 
 def _walk(

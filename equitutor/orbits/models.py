@@ -259,6 +259,19 @@ def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
         m.training = training
 
 
+def _rewound(source: Any) -> Callable[[], None] | None:
+    """Returns what brings a source of chance that a module holds back to its state of now."""
+    if isinstance(source, torch.Generator):
+        return partial(source.set_state, source.get_state())
+    if isinstance(source, random.Random):
+        return partial(source.setstate, source.getstate())
+    if isinstance(source, np.random.Generator):
+        return partial(setattr, source.bit_generator, "state", source.bit_generator.state)
+    if isinstance(source, np.random.RandomState):
+        return partial(source.set_state, source.get_state())
+    return None
+
+
 class _Kept:
     """What modules were like: modes, parameters, and all tensors with a copy of their values."""
 
@@ -270,6 +283,7 @@ class _Kept:
         self.loose: list[tuple[dict, dict, set | None]] = []
         self.lists: list[tuple[list | dict, list | dict]] = []
         self.values: dict[int, tuple[Tensor, Tensor]] = {}
+        self.random: list[Callable[[], None]] = []
 
     def add(self, modules: list[nn.Module]) -> None:
         for m in modules:
@@ -288,6 +302,7 @@ class _Kept:
                 self.loose.append((vars(m), loose, None if lazy else set(vars(m))))
                 self.lists += [(v, copy(v)) for key, v in vars(m).items()
                                if type(v) in (list, dict) and key[0] != "_"]  # fmt: skip
+            self.random += filter(None, map(_rewound, vars(m).values()))
             loose = {key: v for key, v in loose.items() if isinstance(v, Tensor)}
             for t in [*m._buffers.values(), *loose.values()]:
                 if t is not None and not is_lazy(t):
@@ -306,6 +321,8 @@ class _Kept:
         for p, data in self.data:
             p.data = data
         _set_modes(self.modes)
+        for rewind in self.random:
+            rewind()
         for now, before in self.entries:
             now.clear()
             now.update(before)
