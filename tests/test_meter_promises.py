@@ -1039,6 +1039,42 @@ def test_a_function_is_what_it_is_and_not_its_name():
     assert evaluate(model, x, y, orbit, squared_error).higher_is_better
 
 
+BOXES = {  # truth, found (best first), average precision by VOC and by COCO
+    "the same object twice": ([[0, 0, 10, 10]], [[0, 0, 10, 10], [0, 0.5, 10, 10.5]], 1.0, 1.0),
+    "the better object is taken": (
+        [[0, 0, 10, 10], [0, 2, 10, 12]], [[0, 0, 10, 10], [0, 0.5, 10, 10.5]], 0.5, 1.0),
+    "each its own": ([[0, 0, 10, 10], [0, 2, 10, 12]], [[0, 0, 10, 10], [0, 2, 10, 12]], 1.0, 1.0),
+    "a miss first": ([[0, 0, 10, 10]], [[20, 20, 30, 30], [0, 0, 10, 10]], 0.5, 0.5),
+    "three, the middle one twice": (
+        [[0, 0, 10, 10], [0, 3, 10, 13], [0, 6, 10, 16]],
+        [[0, 3, 10, 13], [0, 3.2, 10, 13.2], [0, 6, 10, 16]], 5 / 9, 2 / 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_are_matched_by_the_rule_that_is_named(name):
+    truth, found, voc, coco = BOXES[name]
+    targets = torch.cat([torch.tensor(truth).float(), torch.zeros(len(truth), 1)], 1)[None]
+    sure = torch.linspace(0.9, 0.8, len(found))[:, None]
+    rows = torch.cat([torch.tensor(found).float(), sure, torch.zeros(len(found), 1)], 1)[None]
+    precision = lambda **rule: orbits.detection_counts(rows, targets, **rule)["average precision"]
+    assert precision() == precision(rule="voc") == pytest.approx(voc)
+    assert precision(rule="coco") == pytest.approx(coco)
+    with pytest.raises(ValueError, match="rule must be"):
+        precision(rule="pascal")
+
+
+def test_rows_of_padding_are_no_objects_and_recall_counts_objects():
+    box = torch.tensor([[[0.0, 0, 8, 8, 0], [0.0, 0, 8, 8, -1]]])
+    found = torch.tensor([[[0.0, 0, 8, 8, 0.9, 0]]])
+    counts = orbits.detection_counts(found, box)
+    assert (counts["recall"], counts["precision"], counts["f1"]) == (1, 1, 1)
+    nothing = orbits.detection_counts(found, box[:, 1:])
+    assert math.isnan(nothing["recall"]) and nothing["precision"] == 0
+    with pytest.raises(ValueError, match="targets must"):
+        orbits.detection_counts(found, box[:0])
+
+
 def two_layers():
     """Return a network whose second candidate no weight can break, and one that all keep."""
     trivial = soft.MatrixGroup("nothing", 3)

@@ -17,6 +17,7 @@ torch.Size([64, 6])
 """
 
 from equitutor.orbits.box_consensus import BoxConsensus, box_consensus, rescore
+from equitutor.orbits.box_counts import detection_counts
 from equitutor.orbits.boxes import box_score, box_windows, in_window, iou
 from equitutor.orbits.checks import assert_equivariant, equivariance_error
 from equitutor.orbits.consensus import consensus, variance_decomposition
@@ -40,6 +41,7 @@ __all__ = [
     "box_windows",
     "consensus",
     "d4_time",
+    "detection_counts",
     "diagnose",
     "equivariance_error",
     "evaluate",
