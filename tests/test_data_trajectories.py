@@ -144,6 +144,30 @@ def test_windows_do_not_jump():
     assert len(windows(two, past=2, future=1)[0]) == 2
 
 
+def test_steps_are_exact_far_from_the_origin():
+    """In coordinates of a map: float32 has steps of half a meter there."""
+    rows = rows_of((1, 0, [0.01 * k for k in range(6)]))
+    far = rows + np.array([0, 0, 500_000.0, 4_500_000.0])
+    near, there = (past_and_future(windows(r, 3, 3)[0], 3) for r in (rows, far))
+    assert_close(there[0], near[0], atol=1e-9, rtol=0)
+    assert_close(there[1], near[1], atol=1e-9, rtol=0)
+    twin = past_and_future(windows(far, 3, 3)[0].float(), 3)
+    assert not torch.allclose(twin[0].double(), near[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 20])
+def test_another_step_between_frames_is_asked_for(step):
+    rows = rows_of((1, 0, range(5)), (2, 30, range(5))) * [step / 10, 1, 1, 1]
+    with pytest.raises(ValueError, match=f"{step} frames apart"):
+        windows(rows, 2, 2)
+    assert len(windows(rows, 2, 2, step)[0]) == 4
+    with pytest.raises(ValueError, match="step"):
+        windows(rows, 2, 2, 0)
+    mixed = np.concatenate([rows_of((1, 0, range(5))), rows_of((2, 0, range(5))) * [1.5, 1, 1, 1]])
+    with pytest.raises(ValueError, match="15 frames apart"):
+        windows(mixed, 2, 2)
+
+
 def test_too_few_rows_give_no_window():
     assert windows(rows_of((1, 0, [0, 1])), past=8, future=12)[0].shape == (0, 20, 2)
 

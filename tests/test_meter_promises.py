@@ -7,6 +7,7 @@ that once broke it, and each check has a twin that fails.
 import dataclasses
 import importlib
 import math
+import random
 import weakref
 from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,18 @@ def test_points_are_turned_in_float32_or_better_also_under_autocast(dtype, cast)
         assert (twin.double() - p.double() @ R.T).abs().max() > (
             turned.double() - p.double() @ R.T
         ).abs().max()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_areas_of_boxes_do_not_overflow(dtype):
+    boxes = torch.tensor([[0.0, 0, 1200, 1350], [300, 300, 2175, 2400]], dtype=torch.float64)
+    exact = orbits.iou(boxes, boxes.flip(0))
+    share = orbits.iou(boxes.to(dtype), boxes.flip(0).to(dtype))
+    assert share.dtype == dtype
+    assert_close(share.double(), exact, atol=4 * torch.finfo(dtype).eps, rtol=0)
+    target = torch.cat([boxes[:1], torch.ones(1, 1)], 1)[None].to(dtype)
+    assert orbits.in_window(target, 1200, visible=0.85)[0, 0, 4] == 1  # 8 of 9 parts are inside
+    assert orbits.in_window(target, 1200, visible=0.95)[0, 0, 4] == -1
 
 
 def lengths(p):
@@ -297,6 +310,19 @@ def test_what_counts_as_zero_goes_by_the_precision_of_a_group(n, dtype, pair):
     assert wider.orthogonal and dimension(wider) == dimension(exact)
     both = soft.join("with itself", [group, exact])
     assert both.dtype == group.dtype and dimension(both) == dimension(exact)
+
+
+def test_generators_that_were_computed_in_float32_and_widened_are_no_float64():
+    turned = groups.haar_so3(1, torch.Generator().manual_seed(0))[0]
+    rough = turned.float().double()  # a basis that is orthogonal to 1e-7
+    h = torch.block_diag(turn(5, torch.float64)[0], torch.eye(1, dtype=torch.float64))
+    maps = lambda t, **options: round(
+        soft.hom_projector(soft.MatrixGroup("C5", 3, discrete=t, **options), 0, 1).trace().item()
+    )
+    assert maps((turned @ h @ turned.T)[None]) == 1
+    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
+        maps((rough @ h @ rough.T)[None])
+    assert maps((rough @ h @ rough.T)[None], dtype=torch.float32) == 1
 
 
 def test_a_precision_that_does_not_tell_is_refused():
@@ -562,6 +588,31 @@ def test_model_and_data_are_moved_and_the_model_is_put_back(way):
     assert all(p.device.type == "cpu" for p in net.parameters())
     assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
     assert net.training and net.drop.training
+
+
+class Draws(nn.Module):
+    """Holds sources of chance of its own, of each library."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.Generator().manual_seed(0), np.random.default_rng(0)
+        self.c, self.d = random.Random(0), np.random.RandomState(0)
+
+    def draw(self):
+        return [torch.rand(1, generator=self.a).item(), self.b.random(), self.c.random(),
+                self.d.rand()]  # fmt: skip
+
+    def forward(self, x):
+        return x.flatten(1) * sum(self.draw())
+
+
+def test_sources_of_chance_that_a_model_holds_are_left_as_they_were():
+    model, wanted = Draws(), Draws().draw()
+    evaluate(lambda x: model(x), noise(3, 1, 2, 2), torch.zeros(3).long(), shifts(2, 2))
+    assert model.draw() == wanted
+    twin = Draws()
+    twin(noise(3, 1, 2, 2))
+    assert not any(a == b for a, b in zip(twin.draw(), wanted, strict=True))
 
 
 class Remembers(nn.Module):
@@ -861,6 +912,13 @@ def test_a_gate_that_starts_small_does_not_buy_a_verdict(gate):
         assert net.gate.item() == pytest.approx(gate)
 
 
+@pytest.mark.parametrize("bound", [math.inf, math.nan, -1.0])
+def test_no_tolerance_lets_everything_pass(bound):
+    for name in ("atol", "rtol"):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number"):
+            assert_equivariant(corner, noise(3, 1, 8, 8), shifts(8, 8), **{name: bound})
+
+
 def test_a_constant_output_shows_nothing():
     x, orbit = noise(3, 1, 8, 8), shifts(8, 8)
     for f in (zero_head(), lambda z: torch.ones(len(z), 2), lambda z: torch.ones(len(z)).long()):
@@ -896,6 +954,11 @@ def test_corners_are_filled_with_what_is_black():
     assert error > 0.05
     for name, orbit in right.items():
         assert equivariance_error(bright, x, orbit).max() < error / 20, name
+    same = lambda **options: so2(8, output="image", fill=NORMAL, **options)
+    assert equivariance_error(lambda z: z, x, same(output_fill=NORMAL)).max() == 0
+    assert equivariance_error(lambda z: z, x, same()).max() > 0.4  # its output has corners, too
+    with pytest.raises(ValueError, match="fill is 'zero'"):
+        same(output_fill="zero")
 
 
 @quick
@@ -975,6 +1038,42 @@ def test_a_function_is_what_it_is_and_not_its_name():
         return output[:, 0]
 
     assert evaluate(model, x, y, orbit, squared_error).higher_is_better
+
+
+BOXES = {  # truth, found (best first), average precision by VOC and by COCO
+    "the same object twice": ([[0, 0, 10, 10]], [[0, 0, 10, 10], [0, 0.5, 10, 10.5]], 1.0, 1.0),
+    "the better object is taken": (
+        [[0, 0, 10, 10], [0, 2, 10, 12]], [[0, 0, 10, 10], [0, 0.5, 10, 10.5]], 0.5, 1.0),
+    "each its own": ([[0, 0, 10, 10], [0, 2, 10, 12]], [[0, 0, 10, 10], [0, 2, 10, 12]], 1.0, 1.0),
+    "a miss first": ([[0, 0, 10, 10]], [[20, 20, 30, 30], [0, 0, 10, 10]], 0.5, 0.5),
+    "three, the middle one twice": (
+        [[0, 0, 10, 10], [0, 3, 10, 13], [0, 6, 10, 16]],
+        [[0, 3, 10, 13], [0, 3.2, 10, 13.2], [0, 6, 10, 16]], 5 / 9, 2 / 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_are_matched_by_the_rule_that_is_named(name):
+    truth, found, voc, coco = BOXES[name]
+    targets = torch.cat([torch.tensor(truth).float(), torch.zeros(len(truth), 1)], 1)[None]
+    sure = torch.linspace(0.9, 0.8, len(found))[:, None]
+    rows = torch.cat([torch.tensor(found).float(), sure, torch.zeros(len(found), 1)], 1)[None]
+    precision = lambda **rule: orbits.detection_counts(rows, targets, **rule)["average precision"]
+    assert precision() == precision(rule="voc") == pytest.approx(voc)
+    assert precision(rule="coco") == pytest.approx(coco)
+    with pytest.raises(ValueError, match="rule must be"):
+        precision(rule="pascal")
+
+
+def test_rows_of_padding_are_no_objects_and_recall_counts_objects():
+    box = torch.tensor([[[0.0, 0, 8, 8, 0], [0.0, 0, 8, 8, -1]]])
+    found = torch.tensor([[[0.0, 0, 8, 8, 0.9, 0]]])
+    counts = orbits.detection_counts(found, box)
+    assert (counts["recall"], counts["precision"], counts["f1"]) == (1, 1, 1)
+    nothing = orbits.detection_counts(found, box[:, 1:])
+    assert math.isnan(nothing["recall"]) and nothing["precision"] == 0
+    with pytest.raises(ValueError, match="targets must"):
+        orbits.detection_counts(found, box[:0])
 
 
 def two_layers():
@@ -1102,6 +1201,11 @@ def test_scores_keep_what_they_are_and_no_offset_hides_their_spread():
     ):
         assert_close(run(metric).spread(), plain.spread(), atol=1e-5, rtol=0)
     assert run(lambda out, y: out.half()).scores.dtype == torch.float32
+    kept = run(lambda out, y: out, keep_outputs=True)
+    for metric in (lambda out, y: out.double() + 1e9, lambda out, y: (out.double() + 1e9).tolist()):
+        assert_close(orbits.rescore(kept, y, metric).spread(), plain.spread(), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="one number for each sample"):
+        orbits.rescore(kept, y, lambda out, y: out.mean())
     with pytest.raises(ValueError, match="infinity"):
         run(lambda out, y: torch.where(out > 0.5, math.inf, out))
     with pytest.raises(ValueError, match="real numbers"):
@@ -1274,6 +1378,7 @@ def test_results_that_differ_are_not_merged():
     x, y = noise(3, 1, 6, 6), torch.zeros(3).long()
     run = partial(evaluate, lambda x: x[:, 0, 0], x, y)
     for other in (
+        run(so2(5, fill="edge")), run(so2(5, "nearest")), run(so2(5, mask="disc")),
         run(so2(4)), run(so2(5), "confidence"), run(so2(5), keep_outputs=True),
         run(so2(5), higher_is_better=False), None,
     ):  # fmt: skip
@@ -1281,3 +1386,242 @@ def test_results_that_differ_are_not_merged():
             merge([run(so2(5)), other])
     with pytest.raises(ValueError, match="results must"):
         merge([])
+
+
+# Models and actions from elsewhere -------------------------------------------------------------
+
+several = lambda z: torch.stack([z.mean((1, 2, 3)), z.amax((1, 2, 3)), z.std((1, 2, 3))], 1)
+
+
+def buffered(f, kind=torch.as_tensor):
+    """Writes each answer into the memory of the last one, as CUDA graphs and other engines do."""
+    memory = torch.zeros(500, 3)
+
+    def call(z):
+        memory[: len(z)] = f(z)
+        return kind(memory[: len(z)])
+
+    return call
+
+
+def of_energy(f):
+    """Differentiates, as a force field does, without a word about gradients."""
+
+    def call(z):
+        z = z.detach().requires_grad_()
+        return torch.autograd.grad((f(z) ** 3).sum(), z)[0].sum(3)[:, 0] ** 2
+
+    return call
+
+
+def detections(f):
+    return lambda z: [{"box": row.expand(2, 3) * 1, "score": row[:1]} for row in f(z)]
+
+
+STRANGERS = {
+    "reused memory": buffered,
+    "reused memory of an array": lambda f: buffered(f, torch.Tensor.numpy),
+    "list of outputs": lambda f: lambda z: [f(z), f(z)[:, :1]],
+    "list of samples": lambda f: lambda z: list(f(z)),
+    "list of dicts": detections,
+    "output of a library": lambda f: lambda z: Answer(logits=f(z), hidden=(f(z), None), loss=None),
+    "whole numbers": lambda f: lambda z: (f(z) * 1e4).round().to(torch.int32),
+    "wide unsigned numbers": lambda f: lambda z: (f(z) * 1e4).round().to(torch.uint16),
+    "truth values": lambda f: lambda z: f(z) > 0.5,
+    "half": lambda f: lambda z: f(z).half(),
+    "needs gradients": lambda f: lambda z: f(z).requires_grad_(),
+    "inference mode": lambda f: torch.inference_mode()(f),
+    "vmap": lambda f: torch.vmap(lambda t: f(t[None])[0]),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_what_models_of_other_libraries_return_is_compared(name):
+    x, orbit = noise(6, 1, 8, 8) * torch.linspace(0.3, 1.3, 6).view(6, 1, 1, 1), shifts(8, 8)
+    good, bad = (STRANGERS[name](f) for f in (several, corner))
+    for batch in (1, 4, 500):
+        assert_equivariant(good, x, orbit, batch=batch)
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(bad, x, orbit, batch=batch)
+
+
+def test_what_is_kept_of_outputs_is_a_copy():
+    x, y, orbit = noise(3, 1, 8, 8), torch.zeros(3).long(), shifts(8, 8, step=2)
+    score = lambda out, y: metrics.confidence(torch.as_tensor(out), y)
+    run = lambda f: evaluate(f, x, y, orbit, score, batch=3, keep_outputs=True)
+    wanted = run(corner)
+    for kind in (torch.as_tensor, torch.Tensor.numpy):
+        found = run(buffered(corner, kind))
+        assert torch.equal(torch.as_tensor(found.outputs), wanted.outputs)
+        assert torch.equal(found.scores, wanted.scores)
+    score = lambda out, y: out[1][:, 0]
+    pair = run(lambda z: [corner(z), corner(z)[:, :1]]).outputs
+    assert torch.equal(pair[0], wanted.outputs) and pair[1].shape == (16, 3, 1)
+
+
+def test_models_that_differentiate_are_measured():
+    x, orbit = noise(4, 1, 6, 6), shifts(6, 6)
+
+    class Net(nn.Module):
+        def __init__(self, f):
+            super().__init__()
+            self.f, self.lift = f, nn.Conv2d(1, 2, 1)
+
+        def forward(self, z):
+            z.requires_grad_()
+            return torch.autograd.grad(self.f(self.lift(z)).square().sum(), z)[0]
+
+    whole, part = Net(lambda z: z), Net(lambda z: z[..., :3])
+    both = shifts(6, 6, output="image")
+    assert_equivariant(whole, x, both)
+    assert diagnose(whole, x, both)
+    assert all(p.grad is None for p in whole.parameters()) and not x.requires_grad
+    assert not diagnose(part, x, both)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(part, x, both)
+    total = lambda out, y: out.sum((1, 2, 3))
+    assert evaluate(whole, x, torch.zeros(4), orbit, total).spread().max() < 1e-5
+
+    def fails(z):
+        raise RuntimeError("planned")
+
+    with pytest.raises(RuntimeError, match="planned"):
+        evaluate(fails, x, torch.zeros(4), orbit)
+
+
+class Returns(nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.take, self.f = nn.Identity(), f
+
+    def forward(self, z):
+        return self.f(self.take(z))
+
+
+def test_parts_of_an_output_that_are_no_real_numbers_count_in_a_diagnosis():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    for odd in (lambda y: torch.complex(y, y), lambda y: (y * 100).long(), lambda y: y > 0.5):
+        assert diagnose(Returns(lambda z, odd=odd: (several(z), odd(several(z)))), x, orbit)
+        found = diagnose(Returns(lambda z, odd=odd: (several(z), odd(corner(z)))), x, orbit)
+        assert found.verdict == "lost" and "whole or complex" in found.where
+
+
+class Cast(nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x):
+        return x.to(self.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_model_that_rounds_on_its_way_is_held_to_what_it_rounds_to(dtype):
+    x, orbit = noise(4, 1, 8, 8) * torch.arange(1, 5).view(4, 1, 1, 1), shifts(8, 8)
+    sums = lambda z: z.cumsum(-1).cumsum(-2)[:, 0, -1, -1:]  # each time in another order
+    rounds = lambda f: nn.Sequential(Cast(dtype), Returns(f), Cast(torch.float64))
+    assert diagnose(rounds(sums), x, orbit)
+    assert not diagnose(rounds(corner), x, orbit)
+    pooled = nn.Sequential(nn.MaxPool2d(2), Cast(dtype), Returns(lambda z: z.amax((2, 3))))
+    assert diagnose(pooled, x, orbit)  # also where no action is found for what is in between
+
+
+OUTPUTS = {
+    "sparse": (torch.Tensor.to_sparse, "dense"),
+    "nested": (lambda y: torch.nested.nested_tensor(list(y), layout=torch.jagged), "one size"),
+    "quantized": (lambda y: torch.ops.aten.quantize_per_tensor(y.float(), 0.01, 0, torch.quint8),
+                  "quantized|floating point"),
+    "8 bits": (lambda y: y.to(torch.float8_e4m3fn), "16 bits"),
+    "complex": (lambda y: torch.complex(y, y), "real|floating point"),
+    "None": (lambda y: None, "must"),
+    "a generator": (iter, "must"),
+    "words": (lambda y: np.array(["a"] * len(y)), "must"),
+    "of unlike samples": (lambda y: [row[: 1 + k % 2] for k, row in enumerate(y)], "rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_that_cannot_be_compared_are_refused_in_words(name):
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8, step=4)
+    make, words = OUTPUTS[name]
+    f = lambda z: make(several(z))
+    for measure in (equivariance_error, assert_equivariant):
+        with pytest.raises(ValueError, match=words):
+            measure(f, x, orbit)
+    if name != "of unlike samples":  # detections, whose layers can be asked all the same
+        with pytest.raises(ValueError, match=words):
+            diagnose(Returns(f), x, orbit)
+    score = lambda out, y: [0.0] * 4
+    if name != "8 bits":  # their mean is a number
+        with pytest.raises(ValueError, match="must"):
+            orbits.consensus(evaluate(f, x, torch.zeros(4), orbit, score, 4, keep_outputs=True))
+
+
+INPUTS = {
+    "sparse": (torch.Tensor.to_sparse, "dense"),
+    "nested": (lambda x: torch.nested.nested_tensor(list(x), layout=torch.jagged), "one size"),
+    "a generator": (iter, "batch of samples"),
+    "a loader": (torch.utils.data.DataLoader, "hand over its tensors"),
+    "a data set": (torch.utils.data.TensorDataset, "hand over its tensors"),
+    "none": (lambda x: x[:0], "at least one"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_that_are_no_batch_are_refused_in_words(name):
+    make, words = INPUTS[name]
+    x, orbit = make(noise(4, 1, 8, 8)), shifts(8, 8)
+    for measure in (
+        lambda: evaluate(corner, x, torch.zeros(4), orbit),
+        lambda: equivariance_error(corner, x, orbit),
+        lambda: diagnose(nn.Flatten(), x, orbit),
+    ):
+        with pytest.raises(ValueError, match=words):
+            measure()
+
+
+def test_a_model_without_numbers_and_inputs_of_8_bits():
+    x, orbit = noise(4, 1, 8, 8), shifts(8, 8)
+    with pytest.raises(ValueError, match="meta"):
+        assert_equivariant(nn.Conv2d(1, 1, 1, device="meta"), x, orbit)
+    narrow = x.to(torch.float8_e4m3fn)
+    assert_equivariant(lambda z: several(z.float()), narrow, orbit)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(lambda z: corner(z.float()), narrow, orbit)
+    with pytest.raises(ValueError, match="16 bits"):
+        diagnose(Returns(lambda z: several(z.float())), narrow, orbit)
+
+
+def test_an_action_that_gives_too_little_or_writes_over_what_it_gave_is_refused():
+    x, y, memory = noise(4, 1, 8, 8), torch.zeros(4), torch.zeros(4, 1, 8, 8)
+    act = lambda x, i: memory.copy_(x.roll(i, -1))
+    same = orbits.Orbit("memory", torch.arange(4.0)[:, None], act)
+    few = orbits.Orbit("few", torch.arange(4.0)[:, None], lambda x, i: x[: len(x) - i])
+    for orbit, words in ((same, "writes into what it returned"), (few, "number of samples")):
+        for measure in (evaluate, lambda f, x, y, orbit: equivariance_error(f, x, orbit)):
+            with pytest.raises(ValueError, match=words):
+                measure(corner, x, y, orbit)
+    with pytest.raises(ValueError, match="number of samples"):
+        diagnose(nn.Flatten(), x, few)
+    table = torch.stack([x.roll(i, -1) for i in range(4)])  # the twin: of one memory, and in order
+    fine = orbits.Orbit("table", same.params, lambda x, i: table[i, : len(x)])
+    assert torch.equal(equivariance_error(corner, x, fine),
+                       equivariance_error(corner, x, replace_act(fine)))  # fmt: skip
+
+
+def replace_act(orbit):
+    return dataclasses.replace(orbit, act_x=lambda x, i: x.roll(i, -1))
+
+
+def test_an_action_may_insist_on_a_precision():
+    """As one that goes by way of NumPy: its float32 is not taken for a fault of the model."""
+    x = noise(3, 1, 8, 8)
+    act = lambda x, i: torch.as_tensor(np.roll(x.float().numpy(), i, -1))
+    orbit = orbits.Orbit("columns", torch.arange(8.0)[:, None], act, inv_x=lambda x, i: act(x, -i))
+    assert diagnose(small(), x, orbit)
+    assert diagnose(small("zeros"), x, orbit).layer == "0"
+    turns = so3_haar(4)
+    rough = dataclasses.replace(turns, act_x=lambda p, i: turns.act_x(p.half(), i).float())
+    cloud = torch.randn(3, 8, 3)
+    assert diagnose(Returns(lambda p: p.norm(dim=-1).sum(-1)), cloud, turns)
+    assert not diagnose(Returns(lambda p: p.abs().sum((1, 2))), cloud, rough)

@@ -129,6 +129,76 @@ class Dense(nn.Module):
         return {"map": self.two(self.one(x).relu())}["map"]
 
 
+class Spectral(nn.Module):
+    """A layer on the waves of an image, as in Fourier neural operators; hidden features complex."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(4, SIZE, SIZE // 2 + 1, 2))
+        self.after = nn.Sequential(nn.GELU(), nn.Conv2d(4, 3, 1))
+
+    def forward(self, x):
+        waves = torch.fft.rfft2(x) * torch.view_as_complex(self.gain)
+        return self.after(torch.fft.irfft2(waves, s=x.shape[-2:]))
+
+
+class Squeeze(nn.Module):
+    """Dilated and depthwise convolutions, norms, gates of channels, and a dict of two outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=2, dilation=2, padding_mode="circular"),
+            nn.GroupNorm(2, 8), nn.SiLU(),
+        )  # fmt: skip
+        self.deep = conv(8, 8, groups=8)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+        self.norm = nn.InstanceNorm2d(8, affine=True)
+
+    def forward(self, x):
+        x = self.wide(x)
+        x = self.norm(x + self.deep(x) * self.gate(x))
+        return {"power": x.square().mean((2, 3)), "top": x.amax((2, 3))}
+
+
+class Tokens(nn.Module):
+    """A transformer encoder over patches, without positions; patches of one pixel by default."""
+
+    def __init__(self, patch=1):
+        super().__init__()
+        self.lift = nn.Conv2d(1, 8, patch, patch)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.encoder(self.lift(x).flatten(2).mT).mean(1)
+
+
+class Forces(nn.Module):
+    """The forces of an energy of distances, by its own derivative, as force fields do."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(1, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def forward(self, at):
+        at.requires_grad_()
+        far = (at[:, :, None] - at[:, None]).square().sum(-1, keepdim=True)
+        return -torch.autograd.grad(self.energy(far).sum(), at)[0]
+
+
+class VectorNeurons(nn.Module):
+    """Channels of vectors, mixed by numbers and gated by their lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.out = nn.Linear(6, 5, bias=False), nn.Linear(5, 6, bias=False)
+
+    def forward(self, p):
+        v = self.mix((p - p.mean(1, keepdim=True)).mT)
+        return self.out(v * v.norm(dim=1, keepdim=True).sigmoid()).mT
+
+
 CLEAN = {
     "circular CNN": (cnn, images, lambda: shifts(SIZE, SIZE)),
     "residual": (Residual, images, lambda: shifts(SIZE, SIZE)),
@@ -146,6 +216,15 @@ CLEAN = {
     "steerable CNN": (
         lambda: SteerableCNN(irreps="4x0e + 2x1o + 1x2e"), images, quarter_turns),
     "e3nn": (PointNet, points, lambda: so3_haar(8)),
+    "Fourier layer": (Spectral, images, lambda: shifts(SIZE, SIZE, output="image")),
+    "norms, groups and gates": (Squeeze, images, lambda: shifts(SIZE, SIZE)),
+    "finer by whole factors": (
+        lambda: cnn(extra=nn.Upsample(scale_factor=2)), images, lambda: shifts(SIZE, SIZE)),
+    "attention over pixels": (Tokens, images, lambda: shifts(SIZE, SIZE)),
+    "attention over patches": (lambda: Tokens(4), images, lambda: shifts(SIZE, SIZE, step=4)),
+    "moving points": (lambda: Graph(()), points, lambda: so3_haar(6, output="points")),
+    "forces": (Forces, points, lambda: so3_haar(6, output="points")),
+    "vector neurons": (VectorNeurons, points, lambda: so3_haar(6, output="points")),
 }  # fmt: skip
 
 

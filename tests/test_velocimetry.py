@@ -1,5 +1,7 @@
 """Estimators of particle image velocimetry: what they commute with, and twins that do not."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -287,3 +289,21 @@ def test_an_average_over_no_tensors_is_refused(answer):
 def test_frames_of_another_precision_are_refused():
     with pytest.raises(ValueError, match=r"frames must be torch.float32"):
         velocimetry.CostVolumeNet(2, 4)(torch.rand(1, 2, 8, 8).double())
+
+
+@pytest.mark.parametrize("gray", [0.0, 0.5])
+def test_gradients_are_finite_where_frames_or_windows_are_of_one_gray(gray):
+    torch.manual_seed(0)
+    spot = torch.full((1, 2, 32, 32), gray)
+    spot[..., 4:8, 4:8] += torch.rand(4, 4)
+    for start in (torch.full((1, 2, 32, 32), gray), spot):
+        for model in (CostVolumeNet(), partial(cross_correlation, reach=2, window=8)):
+            frames = start.clone().requires_grad_()
+            model(frames).square().sum().backward()
+            assert frames.grad.isfinite().all()
+    flow = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    rmse(flow, torch.zeros(1, 2, 4, 4)).sum().backward()  # a perfect answer
+    assert flow.grad.abs().max() == 0
+    twin = torch.zeros(3, requires_grad=True)
+    twin.square().mean().sqrt().backward()
+    assert twin.grad.isnan().all()

@@ -214,7 +214,8 @@ def _pcd_header(path: Path, stream: io.BufferedReader) -> dict[str, list[str]]:
             break
     header.setdefault("FIELDS", header.pop("COLUMNS", []))
     if "DATA" not in header or not {"x", "y", "z"} <= set(header["FIELDS"]):
-        raise FormatError(f"{path} is not a PCD file with the fields x, y and z")
+        found = f": its fields are {' '.join(header['FIELDS'])[:80]}" if header["FIELDS"] else ""
+        raise FormatError(f"{path} is not a PCD file with the fields x, y and z{found}")
     if header["DATA"] not in (["ascii"], ["binary"], ["binary_compressed"]):
         raise FormatError(
             f"{path} is written as {' '.join(header['DATA'])}, expected ascii, binary or "

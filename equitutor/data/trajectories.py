@@ -18,7 +18,7 @@ FILES = {
     "students003": "students003.txt",
 }
 RATE = 2.5  # positions a second in these files
-_STEP = 10  # frames from one position to the next
+STEP = 10  # frames from one position to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def trajectories(scene: str, past: int = 8, future: int = 12) -> Trajectories:
     """
     check_choice("scene", scene, FILES)
     paths, person = windows(read_walks(fetch(f"eth_ucy/{FILES[scene]}")), past, future)
-    x, y, last = past_and_future(paths, past)
+    x, y, last = (part.float() for part in past_and_future(paths, past))
     return Trajectories(x, y, last, person, scene)
 
 
@@ -100,19 +100,24 @@ def read_walks(path: Path) -> np.ndarray:
     return rows
 
 
-def windows(rows: np.ndarray, past: int = 8, future: int = 12) -> tuple[Tensor, Tensor]:
+def windows(
+    rows: np.ndarray, past: int = 8, future: int = 12, step: int = STEP
+) -> tuple[Tensor, Tensor]:
     """Return every stretch of past + future positions in a row, and who walked it.
 
     Args:
         rows: ``(N, 4)`` as `read_walks` gives them, in any order.
         past: at least 2. future: at least 1.
+        step: frames from one position to the next, at least 1.
 
     Returns:
-        paths float32 ``(M, past + future, 2)``, metres, sorted by person and time, and the
-        persons int64 ``(M,)``. A stretch never jumps over a missing frame.
+        paths float64 ``(M, past + future, 2)``, metres, sorted by person and time, and the
+        persons int64 ``(M,)``. A stretch never jumps over a missing frame. Steps of a walk are
+        centimeters, and a scene may lie kilometers from its origin, as in coordinates of a map: so
+        take the differences (`past_and_future`) before you round to float32.
 
     Raises:
-        ValueError: an argument outside these ranges.
+        ValueError: an argument outside these ranges, or positions that are not `step` frames apart.
 
     Example:
         >>> rows = np.array([[10.0 * k, 1, k, 0] for k in range(5)])
@@ -121,17 +126,25 @@ def windows(rows: np.ndarray, past: int = 8, future: int = 12) -> tuple[Tensor, 
     """
     check_count("past", past, least=2)
     check_count("future", future)
+    check_count("step", step)
     length = past + future
     rows = rows[np.lexsort((rows[:, 0], rows[:, 1]))]  # by person, then by time
     # A window is whole when no gap lies inside it, and it ends with the person it began with.
     first, last = rows[: max(0, len(rows) - length + 1)], rows[length - 1 :]
-    gaps = np.diff(rows[:, 0]) != _STEP
-    jumps = np.concatenate([[0], np.cumsum(gaps)])
+    frames = np.diff(rows[:, 0])
+    apart = np.unique(frames[np.diff(rows[:, 1]) == 0])  # of one person, the smallest first
+    if len(apart) and (apart[0] != step or (apart % step).any()):
+        other = apart[0] if apart[0] != step else apart[(apart % step) > 0][0]
+        raise ValueError(
+            f"step is {step}, but rows has positions of one person {other:g} frames apart: give "
+            "the step of the file, or leave out the frames between"
+        )
+    jumps = np.concatenate([[0], np.cumsum(frames != step)])
     whole = (first[:, 1] == last[:, 1]) & (jumps[length - 1 :] == jumps[: len(first)])
     starts = np.flatnonzero(whole)
     paths = rows[starts[:, None] + np.arange(length), 2:]  # (M, length, 2)
     return (
-        torch.from_numpy(paths.astype(np.float32)),
+        torch.from_numpy(paths),
         torch.from_numpy(rows[starts, 1].astype(np.int64)),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from equitutor.runtime import tolerance, widest
+from equitutor.runtime import tolerance, widest, working
 
 SUMS = 1e-4  # sums of rows that differ by more, relative to their size, are sums of other rows
 
@@ -19,7 +19,8 @@ def best_roll(a: Tensor, b: Tensor) -> Tensor:
     >>> torch.equal(best_roll(a, a.roll((1, 2), (2, 3))), a.roll((1, 2), (2, 3)))
     True
     """
-    centered = [t - t.mean((2, 3), keepdim=True) for t in (a, b)]
+    exact = (t.to(working(t.dtype)) for t in (a, b))  # half precision has no Fourier transform
+    centered = [t - t.mean((2, 3), keepdim=True) for t in exact]
     one, two = (torch.fft.rfft2(t) for t in centered)
     agree = torch.fft.irfft2((two * one.conj()).sum(1), s=a.shape[-2:])  # (B, h, w)
     best = agree.flatten(1).argmax(1).tolist()
@@ -53,7 +54,8 @@ def match(a: Tensor, b: Tensor) -> Tensor:
     """
     n = len(a)
     if n * n * a.shape[1] <= 10**8 and _alike(a, b):  # rounding cannot mislead a nearest neighbor
-        near = torch.cdist(b, a, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        exact = (t.to(working(t.dtype)) for t in (b, a))  # nor has it these distances
+        near = torch.cdist(*exact, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
         if len(near.unique()) == n:
             return b - a[near]
     weight = torch.randn(a.shape[1], generator=torch.Generator().manual_seed(1))

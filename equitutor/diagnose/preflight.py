@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from equitutor.orbits.batching import all_tensors
+from equitutor.orbits.batching import all_tensors, check_plain, count
 from equitutor.orbits.orbit import Orbit
 
 
@@ -48,10 +48,18 @@ def check_inputs(x: Any, orbit: Orbit, elements: list[int]) -> None:
     parts = all_tensors(x)
     if not parts:
         raise ValueError(f"x must hold a tensor, got {type(x).__name__} without one")
+    for part in parts:
+        check_plain(part, "x")
+        if part.is_floating_point() and part.dtype.itemsize < 2:
+            raise ValueError(f"x must have 16 bits or more, got {part.dtype}: cast it wider")
     if not all(part.isfinite().all() for part in parts):
         raise ValueError("x must hold finite numbers, got NaN or infinity")
     for g in elements:
-        moved = all_tensors(orbit.act_x(x, g))
+        there = orbit.act_x(x, g)
+        if count(there, "act_x(x)") != count(x, "x"):
+            raise ValueError(f"orbit must keep the number of samples, but act_x of {orbit.name!r} "
+                             f"makes {count(there, 'x')} of {count(x, 'x')}")  # fmt: skip
+        moved = all_tensors(there)
         if len(moved) != len(parts) or not all(map(torch.equal, moved, parts)):
             return
     raise ValueError(f"x must change along the orbit, but {orbit.name!r} leaves it alone")

@@ -22,6 +22,7 @@ from equitutor.diagnose.shares import Scale, off
 from equitutor.diagnose.watching import OWN, Event
 from equitutor.methods.polyphase import PolyOrder
 from equitutor.orbits import batching
+from equitutor.orbits.models import answer
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.scale import silence
 
@@ -170,11 +171,10 @@ def _tried(
 
 
 def _output(layer: nn.Module, x: Tensor) -> Tensor | None:
-    with torch.no_grad():
-        try:
-            parts = batching.tensors(layer(x.clone()))
-        except Exception:  # it wants more than the one tensor
-            return None
+    try:
+        parts = batching.tensors(answer(layer, x.clone()))
+    except Exception:  # it wants more than the one tensor
+        return None
     return parts[0] if len(parts) == 1 else None
 
 
@@ -212,8 +212,7 @@ def measured(
     n = batching.count(x, "x")
 
     def error() -> float | None:
-        with torch.no_grad():
-            y = model(batching.each_tensor(moved, Tensor.clone))
+        y = answer(model, batching.each_tensor(moved, Tensor.clone))
         if any(map(silence, batching.tensors(y))):  # a constant is invariant, and no repair
             return None
         part = lambda k: batching.each_tensor(y, lambda t: t[k * n : (k + 1) * n] if t.ndim else t)

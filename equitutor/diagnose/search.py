@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,7 +32,7 @@ from equitutor.diagnose.shares import Scale, off
 from equitutor.diagnose.watching import OWN, Event, Watch
 from equitutor.orbits import batching, scale
 from equitutor.orbits.batching import cast, each_tensor, tensors
-from equitutor.orbits.models import device_of, lent
+from equitutor.orbits.models import device_of, lent, wants_gradients
 from equitutor.orbits.orbit import Action, Orbit, round_trip
 from equitutor.runtime import coarsest, uncast, widest
 from equitutor.runtime import tolerance as rounding_of
@@ -116,16 +117,22 @@ def diagnose(
     if dtype == torch.float64:
         try:
             with lend(dtype=dtype), uncast(device), _uncompiled():
-                torch.manual_seed(0)
-                Watch(model).stream(cast(x, dtype), lambda event: None)
+                gradients = _differentiates(model, cast(x, dtype))
         except Exception:  # float32 constants in its code: check it as it is
             dtype = torch.float32
     if dtype != torch.float64:
         dtype, precision = None, "its own precision"
         tolerance = max(tolerance, 4 * rounding_of(stored))
+        with lend(), _uncompiled():
+            gradients = _differentiates(model, x)
+    else:
+        made = coarsest(*tensors(orbit.act_x(cast(x, dtype), tried[0])))
+        tolerance = max(tolerance, 4 * rounding_of(made)) if made != dtype else tolerance
+        orbit = _in_the_precision_given(orbit)
     with lend(dtype=dtype), uncast(device) if dtype else nullcontext(), _uncompiled():
         torch.manual_seed(0)
-        check = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+        watch = Watch(model, gradients)
+        check = Check(watch, cast(x, dtype), orbit, tried, actions or {}, tolerance)
         check.run()
         check.listen()
         check.look_on(model, repairs, stored)
@@ -133,17 +140,43 @@ def diagnose(
     if faint is not None and dtype and not perturb:
         # More than rounding, and less than the tolerance: a fault behind a gate that starts small?
         with lent(model, evaluate=False, dtype=dtype, noise=FAINT_NOISE), _uncompiled():
-            again = Check(model, cast(x, dtype), orbit, tried, actions or {}, tolerance)
+            again = Check(watch, cast(x, dtype), orbit, tried, actions or {}, tolerance)
             again.run()
-        if again.output > tolerance:
+        if again.output > again.tolerance:
             check.unseen = faint
     settings = (
         f"Tried {len(tried)} of {len(orbit)} elements on {count} "
-        f"sample{'s' * (count > 1)} in {precision}; rounding: up to {tolerance:.0e}"
+        f"sample{'s' * (count > 1)} in {precision}; rounding: up to {check.tolerance:.0e}"
         f"{'' if check.floor is None else f', the measurement itself: {check.floor:.0e}'}."
     )
     moved = "the parameters were moved already: take other inputs, or look at what is constant"
     return check.conclude(settings, moved if perturb else MOVE)
+
+
+def _in_the_precision_given(orbit: Orbit) -> Orbit:
+    """Returns the orbit with actions whose result has the precision of the input.
+
+    An action may insist on one of its own, as one that goes by way of NumPy.
+    """
+
+    def kept(act: Action) -> Action:
+        return lambda x, i: cast(act(x, i), next((t.dtype for t in tensors(x)), None))
+
+    back = None if orbit.inv_x is None else kept(orbit.inv_x)
+    return replace(orbit, act_x=kept(orbit.act_x), inv_x=back)
+
+
+def _differentiates(model: nn.Module, x: Any) -> bool:
+    """Returns whether a model takes derivatives itself, as a force field does; runs it once."""
+    torch.manual_seed(0)
+    try:
+        Watch(model).stream(x, lambda event: None)
+    except RuntimeError as error:
+        if not wants_gradients(error):
+            raise
+        Watch(model, gradients=True).stream(x, lambda event: None)
+        return True
+    return False
 
 
 def _uncompiled() -> AbstractContextManager:
@@ -166,14 +199,14 @@ def _spread(orbit: Orbit, count: int) -> list[int]:
 class Check:
     """The runs along the orbit, and for each tensor the errors of all actions."""
 
-    def __init__(self, model, x, orbit, tried, actions, tolerance):
-        self.watch, self.x, self.orbit, self.tried = Watch(model), x, orbit, tried
+    def __init__(self, watch: Watch, x, orbit, tried, actions, tolerance):
+        self.watch, self.x, self.orbit, self.tried = watch, x, orbit, tried
         self.tolerance, self.patches = tolerance, {}
         self.moves = moves(x, orbit, tried)
         self.samples = batching.count(x, "x")
         pool = {
             str(ir): ir
-            for m in model.modules()
+            for m in watch.model.modules()
             for leaves in (True, False)
             for ir in declared_irreps(m, leaves)
             if ir.dim
@@ -210,6 +243,9 @@ class Check:
 
     def run(self) -> None:
         self.still = self.watch.run(self.x)
+        made = coarsest(*(t for e in self.still for t in e.tensors))
+        if torch.finfo(made).eps > torch.finfo(torch.float64).eps:  # it rounds on its way
+            self.tolerance = max(self.tolerance, 4 * rounding_of(made))
         still = {e.key: e for e in self.still}
         repeated: set = set()
 
@@ -222,10 +258,14 @@ class Check:
         self.random = still.keys() - repeated
         self.scales = {(e.key, k): Scale(a) for e in self.still for k, a in enumerate(e.tensors)}
         self.answer = each_tensor(self.watch.output(self.x), Tensor.clone)
+        for part in batching.all_tensors(self.answer):
+            batching.check_plain(part, "model(x)")
         if not self.still[-1].tensors:
+            found = [f"{t.dtype} {tuple(t.shape)}" for t in batching.all_tensors(self.answer)]
             raise ValueError(
-                "model must return a floating point tensor with an entry for each sample, which "
-                "argmax does not, and a mean over the batch neither"
+                "model must return a floating point tensor of 16 bits or more with an entry for "
+                "each sample, which argmax does not, and a mean over the batch neither, got "
+                f"{', '.join(found) or type(self.answer).__name__}"
             )
         self._walk()
 
@@ -439,12 +479,21 @@ class Check:
             name, where = blame(self.still, lost[0])
             hint = advice(self.still[lost[0]], self.moves, False)
             return done("lost", f"Equivariance is lost {where}.", name, hint, lost[0])
+        if self._real_part_fits():
+            text = "Equivariance is lost in a tensor of the output that is whole or complex."
+            return done("lost", text, OWN)
         return done(
             "other action",
             f"No layer loses it, but the output does not move as the orbit states: "
             f"{reports[-1].action}.",
             hint="state the action of the output, such as output='image', or make it invariant",
         )
+
+    def _real_part_fits(self) -> bool:
+        """Returns whether all tensors of the output that are watched move as the orbit states."""
+        key, tensors = self.still[-1].key, self.still[-1].tensors
+        errors = (self.errors[key, k].get(self.stated, math.inf) for k in range(len(tensors)))
+        return all(error <= self.tolerance for error in errors)
 
     def _report(self, event: Event) -> LayerReport:
         worst, words, verdict = 0.0, [], "constant"

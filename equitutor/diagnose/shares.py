@@ -67,13 +67,13 @@ def off(still: Any, moved: Any, act: Callable[[Any], Any]) -> float:
     0.5
     """
     try:
-        wanted = batching.tensors(act(still))
+        wanted = batching.numbers(act(still))
     except Exception:  # for tensors, and not for what holds them
         wanted = []
-        for y in batching.tensors(still):
+        for y in batching.all_tensors(still):
             with suppress(Exception):  # of another shape: it cannot be right
-                wanted.append(act(y))
-    parts = batching.tensors(still), batching.tensors(moved), wanted
+                wanted += batching.numbers(act(y))
+    parts = batching.numbers(still), batching.numbers(moved), wanted
     if len({tuple(y.shape for y in part) for part in parts[1:]}) > 1:
         return math.inf
     return max((Scale(a).share(b - w) for a, b, w in zip(*parts, strict=True)), default=math.inf)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equitutor.orbits.batching import each_tensor, tensors
+from equitutor.orbits.batching import each_tensor, is_feature, tensors
 
 OWN = "(the model itself)"
 Patch = Callable[[list[Tensor]], list[Tensor]]
@@ -59,8 +59,8 @@ class Watch:
     [('(the model itself)', False), ('0', False), ('0', True), ('(the model itself)', True)]
     """
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, gradients: bool = False):
+        self.model, self.gradients = model, gradients  # one may differentiate by itself
 
     def run(self, x: Any) -> list[Event]:
         """Returns the events of one forward pass. A tensor that several share is held once."""
@@ -141,11 +141,12 @@ class Watch:
 
     def output(self, x: Any) -> Any:
         """Returns the model's output, with nobody watching."""
-        with torch.no_grad():
-            return self.model(each_tensor(x, Tensor.clone))  # it may write into it
+        with torch.set_grad_enabled(self.gradients):
+            y = self.model(each_tensor(x, Tensor.clone))  # it may write into it
+        return each_tensor(y, Tensor.detach, lambda t: t.requires_grad)
 
 
 def with_tensors(data: Any, new: list[Tensor]) -> Any:
     """Returns the data with other tensors in place of those that `tensors` finds."""
     left = iter(new)
-    return each_tensor(data, lambda t: next(left) if t.ndim and t.numel() else t)
+    return each_tensor(data, lambda t: next(left), is_feature)

@@ -90,7 +90,9 @@ def _correlations(frames: Tensor, centers: list[Tensor], window: int, reach: int
             mean = row.weight @ values @ column.weight.T  # (B, 5, n, m)
             mean_a, mean_b, aa, bb, ab = mean.unbind(1)
             variance = (aa - mean_a**2).clamp(min=0) * (bb - mean_b**2).clamp(min=0)
-            table.append((ab - mean_a * mean_b) / (variance.sqrt() + 1e-7))
+            # The root has no derivative at 0, that is, in a window of one gray.
+            deviation = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
+            table.append((ab - mean_a * mean_b) / (deviation + 1e-7))
     return torch.stack(table, -1).unflatten(-1, (len(rows), len(columns)))
 
 
@@ -181,7 +183,7 @@ class CostVolumeNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Returns the flow (B, 2, H, W) of pairs (B, 2, H, W); sides are multiples of 4."""
         volume = self.cost_volume(frames)  # (B, S^2, H / 4, W / 4)
-        volume = volume / (volume.square().mean(1, keepdim=True).sqrt() + 0.1)
+        volume = volume / (_rms(volume, (1,)) + 0.1)
         limit = self.reach + 1  # what can't be seen is not to be guessed
         coarse = limit * torch.tanh(self.layers(volume) / limit)  # (B, 2, H / 4, W / 4)
         return F.interpolate(coarse, scale_factor=self.stride, mode="bilinear", align_corners=False)
@@ -196,7 +198,7 @@ class CostVolumeNet(nn.Module):
                 f"{tuple(frames.shape)}"
             )
         frames = frames - frames.mean((1, 2, 3), keepdim=True)
-        frames = frames / (frames.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-6)
+        frames = frames / (_rms(frames, (1, 2, 3)) + 1e-6)
         first, r = frames[:, 0], self.reach
         second = F.pad(frames[:, 1], (r, r, r, r))
         height, width = first.shape[1:]
@@ -206,6 +208,12 @@ class CostVolumeNet(nn.Module):
             for x in range(2 * r + 1)
         ]
         return torch.stack(products, 1)
+
+
+def _rms(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the root of the mean square over axes, which are kept, with the derivative 0 at 0."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    return torch.linalg.vector_norm(x, dim=axes, keepdim=True) / math.sqrt(count)
 
 
 class GroupAverage(nn.Module):
@@ -260,7 +268,8 @@ def rmse(flow: Tensor, truth: Tensor) -> Tensor:
     12.5
     """
     _check_flows(flow, truth)
-    return (flow - truth).square().sum(1).flatten(1).mean(1).sqrt()
+    off = flow - truth
+    return torch.linalg.vector_norm(off, dim=(1, 2, 3)) / math.sqrt(off[0, 0].numel())
 
 
 def _check_frames(frames: Tensor) -> None:

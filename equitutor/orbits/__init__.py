@@ -20,6 +20,7 @@ torch.Size([64, 6])
 from typing import TYPE_CHECKING, Any
 
 from equitutor.orbits.box_consensus import BoxConsensus, box_consensus, rescore
+from equitutor.orbits.box_counts import detection_counts
 from equitutor.orbits.boxes import box_score, box_windows, in_window, iou
 from equitutor.orbits.consensus import consensus, variance_decomposition
 from equitutor.orbits.elements import d4_time, finite, shifts, so2, so3_disk, so3_haar
@@ -42,6 +43,7 @@ __all__ = [
     "box_windows",
     "consensus",
     "d4_time",
+    "detection_counts",
     "diagnose",
     "equivariance_error",
     "evaluate",

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equitutor.runtime import widest
+
 
 def count(data: Any, name: str) -> int:
     """Returns the number of samples in `data`: the common length of its parts.
@@ -30,8 +32,12 @@ def count(data: Any, name: str) -> int:
             raise ValueError(f"{name} must have parts of equal length, got {sorted(sizes)}")
         if sizes:
             return sizes.pop()
-    if _shared(data) or parts is not None or not hasattr(data, "__len__"):
-        raise ValueError(f"{name} must be a batch of samples, got {type(data).__name__}")
+    if isinstance(data, Tensor) and data.is_nested:
+        check_plain(data, name)
+    stream = isinstance(data, torch.utils.data.Dataset | torch.utils.data.DataLoader)
+    if _shared(data) or parts is not None or stream or not hasattr(data, "__len__"):
+        way = ": hand over its tensors" if stream else ""
+        raise ValueError(f"{name} must be a batch of samples, got {type(data).__name__}{way}")
     if len(data) == 0:
         raise ValueError(f"{name} must hold at least one sample, got none")
     return len(data)
@@ -40,10 +46,35 @@ def count(data: Any, name: str) -> int:
 def take(data: Any, start: int, stop: int) -> Any:
     """Returns samples `start` ... `stop` - 1 of a batch, as a batch of the same structure.
 
+    Raises ValueError for a tensor that cannot be cut, as a sparse or nested one.
+
     >>> take({"a": [1, 2, 3], "unit": "cm"}, 1, 3)
     {'a': [2, 3], 'unit': 'cm'}
     """
-    return _map(lambda part: part if _shared(part) else part[start:stop], data)
+
+    def cut(part):
+        if _shared(part):
+            return part
+        check_plain(part, "a batch")
+        return part[start:stop]
+
+    return _map(cut, data)
+
+
+def check_plain(part: Any, name: str) -> None:
+    """Raises ValueError for a tensor that PyTorch keeps in a way of its own, with a way out.
+
+    >>> check_plain(torch.eye(2).to_sparse(), "x")
+    Traceback (most recent call last):
+    ValueError: x must be a dense tensor, got a sparse one (torch.sparse_coo): use x.to_dense()
+    """
+    if not isinstance(part, Tensor):
+        return
+    if part.is_nested:
+        raise ValueError(f"{name} must have samples of one size, got a nested tensor: pad it")
+    if part.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor, got a sparse one ({part.layout}): use "
+                         "x.to_dense()")  # fmt: skip
 
 
 def join(batches: list, axis: int = 0) -> Any:
@@ -110,10 +141,71 @@ def all_tensors(data: Any) -> list[Tensor]:
 def tensors(data: Any) -> list[Tensor]:
     """Returns the floating point tensors with at least one axis and one entry, in order.
 
+    Only those that PyTorch computes with: none that is sparse, nested, or of 8 bits.
+
     >>> len(tensors((torch.zeros(2), {"a": [torch.ones(1), 3]}, torch.arange(4))))
     2
     """
-    return [t for t in all_tensors(data) if t.is_floating_point() and t.ndim and t.numel()]
+    return list(filter(is_feature, all_tensors(data)))
+
+
+def is_feature(t: Tensor) -> bool:
+    """Returns whether a tensor is one of those that `tensors` finds.
+
+    >>> is_feature(torch.zeros(1)), is_feature(torch.zeros(())), is_feature(torch.arange(3))
+    (True, False, False)
+    """
+    plain = t.is_floating_point() and t.dtype.itemsize > 1 and not t.is_nested
+    return plain and t.layout == torch.strided and t.ndim > 0 and t.numel() > 0
+
+
+def numbers(data: Any) -> list[Tensor]:
+    """Returns all tensors of an output with an axis, as real numbers of a wide enough dtype.
+
+    Complex ones get an axis of real and imaginary parts; whole numbers, truth values and numbers of
+    8 bits become float64 (float32 where the device has nothing wider).
+
+    >>> [t.dtype for t in numbers((torch.zeros(2), torch.arange(2), torch.ones(2) + 1j))]
+    [torch.float32, torch.float64, torch.float32]
+    """
+
+    def real(t: Tensor) -> Tensor:
+        t = torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+        return t if t.is_floating_point() and t.dtype.itemsize > 1 else t.to(widest(t.device))
+
+    return [real(t) for t in all_tensors(data) if t.ndim and t.numel()]
+
+
+def own(data: Any, kinds: type | tuple = (Tensor, np.ndarray)) -> Any:
+    """Returns the data with a copy of each tensor and array, or of those of some kind.
+
+    A model may write its next answer into the memory of the last one, as CUDA graphs do.
+
+    >>> a = torch.zeros(1)
+    >>> own([a])[0] is a
+    False
+    """
+
+    def copied(part):
+        if isinstance(part, list):
+            return [own(sample, kinds) for sample in part]
+        if not isinstance(part, kinds):
+            return part
+        return part.clone() if isinstance(part, Tensor) else part.copy()
+
+    return _map(copied, data)
+
+
+def parts_of(y: Any, n: int) -> Any:
+    """Returns an output for n inputs, a tuple in place of a list of tensors with n rows each.
+
+    A list is a batch, one entry a sample, but some models return several outputs in one.
+
+    >>> parts_of([torch.zeros(2), torch.ones(2)], 2)
+    (tensor([0., 0.]), tensor([1., 1.]))
+    """
+    several = isinstance(y, list) and y and all(isinstance(t, Tensor) and t.ndim for t in y)
+    return tuple(y) if several and {len(t) for t in y} == {n} else y
 
 
 def each_tensor(

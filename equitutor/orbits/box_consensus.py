@@ -9,8 +9,9 @@ from torch import Tensor
 from equitutor.orbits import metrics
 from equitutor.orbits.box_counts import window_of
 from equitutor.orbits.boxes import iou
+from equitutor.orbits.evaluate import scored
 from equitutor.orbits.result import OrbitResult
-from equitutor.runtime import widest
+from equitutor.runtime import widest, working
 
 EDGE = 0.5  # pixels by which a box may stand over the border of a window that holds it
 
@@ -83,7 +84,9 @@ def box_consensus(result: OrbitResult, least: float = 0.5) -> BoxConsensus:
             for n in range(found.shape[1])]  # fmt: skip
     boxes, labels, *numbers = zip(*rows, strict=True)
     return BoxConsensus(
-        torch.stack(boxes).float(), torch.tensor(labels), *map(torch.tensor, numbers)
+        torch.stack(boxes).to(working(found.dtype)),
+        torch.tensor(labels),
+        *map(torch.tensor, numbers),
     )
 
 
@@ -169,13 +172,11 @@ def rescore(
     if len(y) != n:
         raise ValueError(f"y must have {n} targets, got {len(y)}")
     rows = [
-        torch.as_tensor(score(outputs, result.orbit.act_y(y, g))).float()
+        scored(score, outputs, result.orbit.act_y(y, g), result.orbit, range(g, g + 1), 0, n)
         for g, outputs in enumerate(result.outputs)
     ]
-    if any(row.shape != (n,) for row in rows):
-        raise ValueError(f"metric must return ({n},) numbers, got {tuple(rows[0].shape)}")
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
     meta = {**result.meta, "metric": metrics.name_of(metric), "function": score}
-    return replace(result, scores=torch.stack(rows), higher_is_better=higher_is_better, meta=meta,
+    return replace(result, scores=torch.cat(rows), higher_is_better=higher_is_better, meta=meta,
                    floor=None)  # fmt: skip

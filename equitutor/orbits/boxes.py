@@ -13,6 +13,7 @@ from equitutor.checks import check_count
 from equitutor.orbits.metrics import Metric
 from equitutor.orbits.orbit import Orbit
 from equitutor.orbits.windows import windows
+from equitutor.runtime import working
 
 SCORES = ("confidence", "iou", "confidence x iou", "hit")
 
@@ -49,9 +50,12 @@ def box_windows(canvas: int, size: int, reach: int, step: int = 1) -> Orbit:
 def area(boxes: Tensor) -> Tensor:
     """Returns the areas (...,) of boxes (..., 4); 0 where a side is negative.
 
+    Those of half precision are float32: 300 x 300 pixels are no number of float16.
+
     >>> area(torch.tensor([[0.0, 0, 2, 3], [2.0, 0, 0, 3]])).tolist()
     [6.0, 0.0]
     """
+    boxes = boxes.to(working(boxes.dtype)) if boxes.is_floating_point() else boxes
     return (boxes[..., 2:4] - boxes[..., :2]).clamp(min=0).prod(-1)
 
 
@@ -67,7 +71,8 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     shared = area(torch.cat([low, high], -1))
     union = area(a) + area(b) - shared
-    return torch.where(union > 0, shared / union.where(union > 0, 1.0), union * 0)
+    share = torch.where(union > 0, shared / union.where(union > 0, 1.0), union * 0)
+    return share.to(torch.promote_types(a.dtype, b.dtype)) if a.is_floating_point() else share
 
 
 def in_window(targets: Tensor, size: int, visible: float = 0.5) -> Tensor:

@@ -19,7 +19,7 @@ def untransformed(result: OrbitResult) -> Tensor:
     arrays, or where its orbit moves outputs by an act_y and has no inv_y to bring them back.
     """
     outputs, orbit = result.outputs, result.orbit
-    if isinstance(outputs, np.ndarray):
+    if isinstance(outputs, np.ndarray) and outputs.dtype.kind in "biufc":
         outputs = torch.from_numpy(outputs)
     if not isinstance(outputs, Tensor):
         raise ValueError(

@@ -25,6 +25,7 @@ def so2(
     output: str = "invariant",
     fill: float | Sequence[float] | str = 0.0,
     mask: str | None = None,
+    output_fill: float | Sequence[float] | str | None = None,
 ) -> Orbit:
     """Returns the orbit of images (B, C, H, W) under `n` equally spaced turns.
 
@@ -39,14 +40,18 @@ def so2(
             default 0 is black for values in [0, 1], but not for images that were normalized:
             give (0 - mean) / std there, or the corners count as an error of the model.
         mask: "disc" hides what lies outside the largest disc, at every angle alike; None: nothing.
-
-    Outputs that are images are filled with 0 or by the name given, and not masked.
+        output_fill: the same as `fill` for outputs that are images, which have values of their own
+            and are not masked: a denoiser of normalized images needs theirs. None takes the name
+            given as `fill`, or 0.
 
     >>> so2(8).params[:, 0].tolist()
     [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0]
     """
     check_count("n", n)
     check_rotation(resampler, fill, mask)
+    if output_fill is None:
+        output_fill = fill if isinstance(fill, str) else 0.0
+    check_rotation(resampler, output_fill, None)
     angles = [360 * i / n for i in range(n)]
 
     def turning(sign: int, **options) -> Action:
@@ -57,10 +62,12 @@ def so2(
         return turn
 
     of_x = dict(fill=fill, mask=mask)
-    of_y = dict(fill=fill if isinstance(fill, str) else 0.0)  # it has values of its own
+    of_y = dict(fill=output_fill)
     act_y, inv_y = _image_output(output, turning(1, **of_y), turning(-1, **of_y))
     return Orbit(f"SO(2), {n} angles", _column(angles), turning(1, **of_x), act_y, inv_y,
-                 kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x))  # fmt: skip
+                 kind="circle", coords=("angle (degrees)",), inv_x=turning(-1, **of_x),
+                 extra={"resampler": resampler, "output": output, **of_x,
+                        "output_fill": output_fill})  # fmt: skip
 
 
 def _channels_first(x: Tensor) -> None:

@@ -1,5 +1,6 @@
 """From a measurement to an assertion: is f(rho_in(g) x) = rho_out(g) f(x)?"""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,8 +8,8 @@ import torch
 from torch import Tensor
 
 from equitutor.orbits import batching, scale
-from equitutor.orbits.evaluate import act, chunks
-from equitutor.orbits.models import device_of, lent, modules_of
+from equitutor.orbits.evaluate import chunks, transformed
+from equitutor.orbits.models import answer, device_of, lent, modules_of
 from equitutor.orbits.orbit import Orbit, round_trip
 from equitutor.runtime import coarsest, rounding, tolerance, uncast
 
@@ -80,8 +81,8 @@ def assert_equivariant(
     """
     __tracebackhide__ = True  # pytest shows the caller's line
     for name, value in (("atol", atol), ("rtol", 0.0 if rtol is None else rtol)):
-        if not value >= 0:  # NaN would let everything pass
-            raise ValueError(f"{name} must be >= 0, got {value!r}")
+        if not 0 <= value < math.inf:  # NaN and infinity would let everything pass
+            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
     parts = _measure(f, x, orbit, batch)
     for part in parts:
         share = tolerance(part.dtype) if rtol is None else rtol
@@ -170,6 +171,8 @@ def _measure(f, x, orbit: Orbit, batch: int) -> list[_Part]:
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(f"batch must be an int >= 1, got {batch!r}")
     n, device = batching.count(x, "x"), device_of(f)
+    if device is not None and device.type == "meta":
+        raise ValueError("f must hold numbers, got parameters on the device 'meta'")
     errors: list[Tensor] = []
     entries: list[Tensor] = []  # the same, of each entry over all pairs
     moves = False
@@ -178,16 +181,16 @@ def _measure(f, x, orbit: Orbit, batch: int) -> list[_Part]:
         for elements, first, last in chunks(len(orbit), n, batch):
             if elements.start == 0:  # a new block of samples
                 inputs = batching.move(batching.take(x, first, last), device)
-                still = _output(f, inputs, inputs)
+                still = batching.own(_output(f, inputs, inputs))
                 ranges = _widened(ranges, _checked(still, "f(x)", last - first))
-            there = batching.join([act(orbit, "act_x", inputs, g) for g in elements])
+            there = transformed(orbit, "act_x", inputs, elements)
             moves = moves or not _equal(there, batching.join([inputs] * len(elements)))
             size = len(elements) * (last - first)
             found = _checked(_output(f, there, inputs), "f(g x)", size)
             if [t.shape[1:] for t in found] == [t.shape[1:] for t in ranges]:
                 ranges = _widened(ranges, found)
-            wanted = batching.join([act(orbit, "act_y", still, g) for g in elements])
-            wanted = batching.all_tensors(batching.as_tensors(wanted))
+            wanted = transformed(orbit, "act_y", still, elements)
+            wanted = _stacked(wanted, size)
             if [t.shape for t in wanted] != [t.shape for t in found]:
                 raise ValueError(
                     f"act_y of the orbit must move f(x) to the shape of f(g x), "
@@ -219,10 +222,7 @@ STILL = "no element of the orbit changes x, so that anything looks equivariant: 
 
 def _output(f: Callable, x: Any, inputs: Any) -> Any:
     """Returns the output, of a list of tensors as a tuple; f may write into what it is given."""
-    y = f(batching.apart(x, inputs))
-    several = isinstance(y, list) and y and all(isinstance(t, Tensor) and t.ndim for t in y)
-    same = several and len({len(t) for t in y}) == 1 and len(y[0]) == batching.count(x, "x")
-    return tuple(y) if same else y
+    return batching.parts_of(answer(f, batching.apart(x, inputs)), batching.count(x, "x"))
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -239,7 +239,7 @@ def _widened(ranges: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
 def _with_another(f, x: Any, ranges: list[Tensor]) -> list[Tensor]:
     """Returns the ranges with the output of a made-up input: the samples may lie on one orbit."""
     try:
-        others = batching.all_tensors(batching.as_tensors(f(scale.with_another(x))))
+        others = _checked(answer(f, scale.with_another(x)), "f(x)", batching.count(x, "x") + 1)
         wider = _widened(ranges, others)
     except Exception:  # words, or a model that wants other batches: what is there must do
         return ranges
@@ -248,20 +248,39 @@ def _with_another(f, x: Any, ranges: list[Tensor]) -> list[Tensor]:
 
 def _checked(value: Any, name: str, size: int) -> list[Tensor]:
     """Returns the tensors of an output; ValueError unless each has `size` rows of real numbers."""
-    parts = batching.all_tensors(batching.as_tensors(value))
+    parts = _stacked(value, size)
+    for part in parts:
+        batching.check_plain(part, name)
     if not parts or any(part.ndim == 0 or len(part) != size for part in parts):
         found = _shapes(parts) if parts else type(value)
         raise ValueError(f"{name} must be a tensor with {size} rows, got {found}")
     for part in parts:
+        if part.is_quantized:
+            raise ValueError(f"{name} must not be quantized, got {part.dtype}: use dequantize()")
         if part.is_floating_point() and part.dtype.itemsize < 2:
             raise ValueError(f"{name} must have 16 bits or more, got {part.dtype}: cast it wider")
         if part.is_complex():
             raise ValueError(f"{name} must be real, got {part.dtype}: use view_as_real")
         if not part.isfinite().all():
             raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return parts
+    return [part if part.dtype in _COMPARED else part.to(torch.int64) for part in parts]
 
 
-def _shapes(parts: list[Tensor]) -> Any:
-    shapes = [tuple(part.shape) for part in parts]
-    return shapes[0] if len(shapes) == 1 else shapes
+# Truth values and wide unsigned numbers have no minimum, or no absolute value.
+_COMPARED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8,
+             torch.int16, torch.int32, torch.int64}  # fmt: skip
+
+
+def _stacked(value: Any, size: int) -> list[Tensor]:
+    """Returns the tensors of an output; of a list with an entry for each sample, stacked."""
+    value = batching.as_tensors(value)
+    if isinstance(value, list) and len(value) == size:
+        rows = [batching.all_tensors(sample) for sample in value]
+        if len({_shapes(row, True) for row in rows}) == 1:
+            return [torch.stack(column) for column in zip(*rows, strict=True)]
+    return batching.all_tensors(value)
+
+
+def _shapes(parts: list[Tensor], all_of_them: bool = False) -> Any:
+    shapes = tuple(tuple(part.shape) for part in parts)
+    return shapes[0] if len(shapes) == 1 and not all_of_them else shapes

@@ -10,13 +10,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from equitutor.orbits import batching, metrics
-from equitutor.orbits.models import device_of, lent, modules_of
+from equitutor.orbits.models import answer, device_of, lent, modules_of
 from equitutor.orbits.orbit import Orbit, leave, round_trip
 from equitutor.orbits.result import OrbitResult
 from equitutor.runtime import widest
@@ -162,7 +163,8 @@ def merge(results: Sequence[OrbitResult]) -> OrbitResult:
             "orbits": r.orbit.name == first.orbit.name
             and r.orbit.params.shape == first.orbit.params.shape
             and torch.equal(r.orbit.params, first.orbit.params)
-            and torch.equal(r.orbit.weights, first.orbit.weights),
+            and torch.equal(r.orbit.weights, first.orbit.weights)
+            and _choices(r.orbit) == _choices(first.orbit),
             "higher_is_better": r.higher_is_better == first.higher_is_better,
             "metrics": r.meta.get("metric") == first.meta.get("metric"),
             "outputs": (r.outputs is None) == (first.outputs is None),
@@ -179,6 +181,12 @@ def merge(results: Sequence[OrbitResult]) -> OrbitResult:
         meta |= {"seconds": seconds, "pairs_per_second": scores.numel() / seconds}
     return replace(first, scores=scores, outputs=side_by_side([r.outputs for r in results]),
                    floor=side_by_side([r.floor for r in results]), meta=meta)  # fmt: skip
+
+
+def _choices(orbit: Orbit) -> dict[str, str]:
+    """Returns what an orbit says about its action in words and numbers, as a resampler."""
+    plain = (str, int, float, tuple, list, type(None))
+    return {name: repr(v) for name, v in orbit.extra.items() if isinstance(v, plain)}
 
 
 def _walk(
@@ -205,22 +213,25 @@ def _walk(
         inputs, targets = batching.move(x, where), batching.move(y, where)
         for top in range(0, len(orbit), rows):
             elements = range(top, min(len(orbit), top + rows))
-            moved = batching.join([act(orbit, "act_x", inputs, g) for g in elements])
-            answers = batching.join([act(orbit, "act_y", targets, g) for g in elements])
-            outputs = model(batching.apart(moved, inputs))  # it may write into what it is given
+            moved = transformed(orbit, "act_x", inputs, elements)
+            answers = transformed(orbit, "act_y", targets, elements)
             size = len(elements) * n
-            if batching.count(outputs, "model(x)") != size:
+            # It may write into what it is given.
+            outputs = answer(model, batching.apart(moved, inputs))
+            parts = batching.parts_of(outputs, size)
+            if batching.count(parts, "model(x)") != size:
                 raise ValueError(
                     f"model must return one output for each input: got "
-                    f"{batching.count(outputs, 'model(x)')} for {size}"
+                    f"{batching.count(parts, 'model(x)')} for {size}"
                 )
             last = first + n
-            values = _score(score, outputs, answers, size, missing, orbit, elements, first, last)
+            values = scored(score, outputs, answers, orbit, elements, first, last, missing)
             if scores is None:
                 scores = torch.empty(len(orbit), n, dtype=values.dtype, device="cpu")
             scores[elements.start : elements.stop] = values
             for k in range(len(elements) if keep else 0):
-                kept.append(batching.move(batching.take(outputs, k * n, (k + 1) * n), "cpu"))
+                mine = batching.take(parts, k * n, (k + 1) * n)
+                kept.append(batching.own(batching.move(mine, "cpu")))
             if tick is not None:
                 tick(size)
     return scores, batching.stack(kept) if keep else None  # fmt: skip
@@ -267,22 +278,59 @@ def chunks(g: int, n: int, batch: int) -> Iterator[tuple[range, int, int]]:
             yield range(top, min(g, top + rows)), first, min(n, first + batch)
 
 
-def act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
-    """Returns data moved by an action of an orbit, which may not write into what it is given."""
+def transformed(orbit: Orbit, name: str, data: Any, elements: Sequence[int]) -> Any:
+    """Returns the batch as each element moves it, behind one another."""
+    parts, versions = [], []
+    for g in elements:
+        parts.append(batching.own(_act(orbit, name, data, g), np.ndarray))
+        versions.append(_versions(parts[-1]))
+    if versions != list(map(_versions, parts)):
+        raise ValueError(f"{name} must return new data, but {name} of the orbit {orbit.name!r} "
+                         "writes into what it returned before")  # fmt: skip
+    return batching.join(parts)
+
+
+def _versions(data: Any) -> list[int]:
+    """Returns how often each tensor was written into."""
+    return [t._version for t in batching.all_tensors(data) if not t.is_inference()]
+
+
+def _act(orbit: Orbit, name: str, data: Any, g: int) -> Any:
     where = f"{name} of the orbit {orbit.name!r}, element {g} ({orbit.label(g)})"
-    tracked = [t for t in batching.all_tensors(data) if not t.is_inference()]
-    versions = [t._version for t in tracked]
+    versions = _versions(data)
     try:
         moved = getattr(orbit, name)(data, g)
     except Exception as error:
         error.add_note(f"in {where}")
         raise
-    if versions != [t._version for t in tracked]:  # the next element would start from there
+    if versions != _versions(data):  # the next element would start from there
         raise ValueError(f"{name} must return new data, but {where} writes into what it is given")
+    count = batching.count(data, name)
+    if batching.count(moved, name) != count:
+        raise ValueError(f"{name} must keep the number of samples, but {where} makes "
+                         f"{batching.count(moved, name)} of {count}")  # fmt: skip
     return moved
 
 
-def _score(score, outputs, answers, size, missing, orbit, elements, first, last) -> Tensor:
+def scored(
+    score: metrics.Metric,
+    outputs: Any,
+    answers: Any,
+    orbit: Orbit,
+    elements: range,
+    first: int,
+    last: int,
+    missing: str = "count",
+) -> Tensor:
+    """Returns the scores of a metric, (elements, samples), on the CPU.
+
+    Args:
+        outputs, answers: of samples `first` ... `last` - 1 at all `elements`, one behind another.
+        missing: as in `evaluate`.
+
+    Raises ValueError, as `evaluate` does, where the metric returns no such numbers.
+    """
+    size = len(elements) * (last - first)
     where = f"elements {elements.start} ... {elements.stop - 1}, samples {first} ... {last - 1}"
     try:
         values = score(outputs, answers)

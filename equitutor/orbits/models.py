@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
-from equitutor.orbits.batching import cast
+from equitutor.orbits.batching import cast, each_tensor
 
 _MOST = 20_000  # objects looked at: a model may stand beside a data set
 _PLAIN = (Tensor, np.ndarray, np.generic, str, bytes, int, float, complex, type(None), range)
@@ -135,6 +135,34 @@ def device_of(model: Any) -> torch.device | None:
     return next((t.device for t in held if t is not None), None)
 
 
+def answer(model: Callable[[Any], Any], x: Any) -> Any:
+    """Returns model(x) without gradients.
+
+    A model that differentiates by itself, as a force field its energy, may do so.
+
+    >>> answer(lambda x: torch.autograd.grad(x.requires_grad_().square().sum(), x)[0],
+    ...        torch.ones(2))
+    tensor([2., 2.])
+    """
+    try:
+        with torch.no_grad():
+            return model(x)
+    except RuntimeError as error:
+        if not wants_gradients(error):
+            raise
+    with torch.enable_grad():
+        return each_tensor(model(x), Tensor.detach, lambda t: t.requires_grad)
+
+
+def wants_gradients(error: Exception) -> bool:
+    """Returns whether an error says that a model differentiates where nothing can be.
+
+    >>> wants_gradients(RuntimeError("planned"))
+    False
+    """
+    return isinstance(error, RuntimeError) and "does not require grad" in str(error)
+
+
 @contextmanager
 def lent(
     model: Callable,
@@ -231,6 +259,19 @@ def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
         m.training = training
 
 
+def _rewound(source: Any) -> Callable[[], None] | None:
+    """Returns what brings a source of chance that a module holds back to its state of now."""
+    if isinstance(source, torch.Generator):
+        return partial(source.set_state, source.get_state())
+    if isinstance(source, random.Random):
+        return partial(source.setstate, source.getstate())
+    if isinstance(source, np.random.Generator):
+        return partial(setattr, source.bit_generator, "state", source.bit_generator.state)
+    if isinstance(source, np.random.RandomState):
+        return partial(source.set_state, source.get_state())
+    return None
+
+
 class _Kept:
     """What modules were like: modes, parameters, and all tensors with a copy of their values."""
 
@@ -242,6 +283,7 @@ class _Kept:
         self.loose: list[tuple[dict, dict, set | None]] = []
         self.lists: list[tuple[list | dict, list | dict]] = []
         self.values: dict[int, tuple[Tensor, Tensor]] = {}
+        self.random: list[Callable[[], None]] = []
 
     def add(self, modules: list[nn.Module]) -> None:
         for m in modules:
@@ -260,6 +302,7 @@ class _Kept:
                 self.loose.append((vars(m), loose, None if lazy else set(vars(m))))
                 self.lists += [(v, copy(v)) for key, v in vars(m).items()
                                if type(v) in (list, dict) and key[0] != "_"]  # fmt: skip
+            self.random += filter(None, map(_rewound, vars(m).values()))
             loose = {key: v for key, v in loose.items() if isinstance(v, Tensor)}
             for t in [*m._buffers.values(), *loose.values()]:
                 if t is not None and not is_lazy(t):
@@ -278,6 +321,8 @@ class _Kept:
         for p, data in self.data:
             p.data = data
         _set_modes(self.modes)
+        for rewind in self.random:
+            rewind()
         for now, before in self.entries:
             now.clear()
             now.update(before)

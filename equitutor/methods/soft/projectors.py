@@ -93,10 +93,16 @@ def _solve(
 def _kernel(group: MatrixGroup, size: Tensor, rows: Tensor) -> Tensor:
     """Returns the projector onto what has singular value zero, as far as the group is known."""
     small = tolerance(group.dtype)
-    if ((size > small) & (size <= _CLEAR * small)).any():
+    # What float32 cannot tell from zero is no small number of a wider dtype: it is rounding, of
+    # generators that were computed in float32 and widened.
+    unclear = _CLEAR * max(small, tolerance(torch.float32))
+    if ((size > small) & (size <= unclear)).any():
+        way = "a wider dtype" if small >= tolerance(torch.float32) else (
+            "generators computed in it, or say in which dtype they are known (dtype=torch.float32)"
+        )  # fmt: skip
         raise ValueError(
             f"group must be known well enough to count its equivariant maps: in {group.dtype}, "
-            f"the generators of {group.name} are too near to keeping one: give a wider dtype"
+            f"the generators of {group.name} are too near to keeping one: give {way}"
         )
     null = rows[size <= small]
     return null.T @ null
