@@ -275,7 +275,7 @@ def test_scenes_of_digits_pass_through_all_of_it():
         (lambda: iou(torch.zeros(3), torch.zeros(4)), "a must"),
         (lambda: iou(torch.zeros(4), torch.zeros(5)), "b must"),
         (lambda: in_window(torch.zeros(1, 5), 8), "targets must"),
-        (lambda: in_window(torch.zeros(1, 1, 5), 0), "size must"),
+        (lambda: in_window(torch.zeros(1, 1, 5), 0), "size"),
         (lambda: in_window(torch.zeros(1, 1, 5), 8, 0), "visible must"),
         (lambda: box_score("f1", 8), "kind must"),
         (lambda: box_score("hit", 8, hit=0), "hit must"),

