@@ -32,7 +32,6 @@ from equitutor.methods.soft import (
 )
 from equitutor.training import Batches, fit_stacked
 
-quick = settings(deadline=None, max_examples=50)
 GROUPS = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]
 SPACES = Rep(2, 2), Rep(3, 2, 1), Rep(n2=1)
 
@@ -55,7 +54,7 @@ def looked(distances):
 numbers = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=5)
 
 
-@quick
+@settings(max_examples=50)
 @given(r=numbers, lam=st.floats(1e-3, 1e3), power=st.floats(0, 6), c=st.floats(1e-2, 1e2))
 def test_the_rule(r, lam, power, c):
     r = torch.tensor(r, dtype=torch.float64)
@@ -142,7 +141,7 @@ def test_the_decoupled_step_solves_its_minimum():
     assert_close(net[1].weight[0], before["1.weight.0"])  # nothing but soft layers moves
 
 
-@quick
+@settings(max_examples=50)
 @given(lr=st.floats(0, 1e3), lam=st.floats(0, 1e3))
 def test_the_step_never_overshoots(lr, lam):
     torch.manual_seed(0)
