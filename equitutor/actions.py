@@ -37,7 +37,7 @@ _EXTENDED = {"edge": "border", "reflect": "reflection"}  # our names, and those 
 
 
 def roll_images(x: Tensor, dy: int | Tensor, dx: int | Tensor) -> Tensor:
-    """Return the images shifted circularly: pixel n of the result is pixel n - (dy, dx) of x.
+    """Returns the images shifted circularly: pixel n of the result is pixel n - (dy, dx) of x.
 
     Args:
         x: images (B, C, H, W), any dtype and device.
@@ -87,7 +87,7 @@ def rotate_images(
     exact_right_angles: bool = False,
     mask: str | None = None,
 ) -> Tensor:
-    """Return the images rotated counter-clockwise on the screen, about the image center.
+    """Returns the images rotated counter-clockwise on the screen, about the image center.
 
     Args:
         x: images (B, C, H, W), floating point.
@@ -208,7 +208,7 @@ def _resample_rotated(
 
 
 def _masked(x: Tensor, fill: float | Sequence[float]) -> Tensor:
-    """Return images with `fill` outside the disc of centers of pixels that no turn carries out."""
+    """Returns images with `fill` outside the disc of centers of pixels that no turn carries out."""
     if not x.is_floating_point():
         raise TypeError(f"x has dtype {x.dtype}; need floating point to fill what the mask hides")
     height, width = x.shape[-2:]
@@ -225,7 +225,7 @@ def check_images(x: Tensor) -> None:
 
 
 def _shift(name: str, value, batch: int) -> int | Tensor:
-    """Return a shift as an int or as an int64 tensor () or (B,)."""
+    """Returns a shift as an int or as an int64 tensor () or (B,)."""
     if not isinstance(value, Tensor):
         try:
             return operator.index(value)
@@ -239,7 +239,7 @@ def _shift(name: str, value, batch: int) -> int | Tensor:
 
 
 def transform_scalar(x: Tensor, g: int | Tensor) -> Tensor:
-    """Return images moved by one of the eight symmetries of the square, bit for bit.
+    """Returns images moved by one of the eight symmetries of the square, bit for bit.
 
     Args:
         x: images (B, C, H, W), any dtype; square where g swaps the axes.
@@ -266,7 +266,7 @@ def transform_scalar(x: Tensor, g: int | Tensor) -> Tensor:
 
 
 def transform_flow(u: Tensor, g: int | Tensor) -> Tensor:
-    """Return flow fields moved by a symmetry of the square: pixels move and vectors turn.
+    """Returns flow fields moved by a symmetry of the square: pixels move and vectors turn.
 
     Args:
         u: flow (B, 2, H, W): channel 0 points right, channel 1 points DOWN, as rows do. Any
@@ -299,7 +299,7 @@ def _d4() -> list[list[list[int]]]:
 
 
 def _d4_matrix(g: int | Tensor) -> list[list[int]]:
-    """Return an element of D4 as nested ints, from its index or its matrix."""
+    """Returns an element of D4 as nested ints, from its index or its matrix."""
     if isinstance(g, Tensor) and g.ndim > 0:
         if g.tolist() not in _d4():
             raise ValueError(f"g is {g.tolist()}; need one of the eight matrices of dihedral(4)")
@@ -314,7 +314,7 @@ def _d4_matrix(g: int | Tensor) -> list[list[int]]:
 
 
 def shift_boxes(boxes: Tensor, dy: float | Tensor, dx: float | Tensor) -> Tensor:
-    """Return the boxes moved down by dy and right by dx; nothing wraps and nothing is clipped.
+    """Returns the boxes moved down by dy and right by dx; nothing wraps and nothing is clipped.
 
     Args:
         boxes: (B, 4) or (B, K, 4), corners (x1, y1, x2, y2) in pixels.
@@ -340,7 +340,7 @@ def shift_boxes(boxes: Tensor, dy: float | Tensor, dx: float | Tensor) -> Tensor
 
 
 def rotate_points(p: Tensor, R: Tensor) -> Tensor:
-    """Return the points R p.
+    """Returns the points R p.
 
     Args:
         p: points (B, N, 3), floating point.

@@ -100,7 +100,7 @@ class FiniteGroup:
 
     @classmethod
     def from_generators(cls, name: str, generators: Tensor, max_order: int = 1000) -> "FiniteGroup":
-        """Return the group that the matrices generate, identity first, then by word length.
+        """Returns the group that the matrices generate, identity first, then by word length.
 
         Args:
             name: name of the group.
@@ -178,7 +178,7 @@ class FiniteGroup:
         return orders
 
     def conjugacy_classes(self) -> list[list[int]]:
-        """Return the classes {g h g^-1} as sorted lists of indices, ordered by first member.
+        """Returns the classes {g h g^-1} as sorted lists of indices, ordered by first member.
 
         >>> from equitutor.groups import cyclic, dihedral
         >>> dihedral(3).conjugacy_classes()
@@ -188,7 +188,7 @@ class FiniteGroup:
         return [torch.unique(conjugates[:, int(h)]).tolist() for h in conjugates.amin(0).unique()]
 
     def subgroup(self, indices: Iterable[int], name: str | None = None) -> "FiniteGroup":
-        """Return the subgroup of the elements at indices, in the order given.
+        """Returns the subgroup of the elements at indices, in the order given.
 
         Args:
             indices: distinct element indices, in any order; the identity must be among them.
@@ -219,7 +219,7 @@ class FiniteGroup:
         return FiniteGroup(name, self.elements[chosen], mul, position[self.inv[chosen]], identity)
 
     def regular(self) -> Tensor:
-        """Return the regular representation (n, n, n), float64: matrix g sends e_h to e_gh.
+        """Returns the regular representation (n, n, n), float64: matrix g sends e_h to e_gh.
 
         >>> from equitutor.groups import cyclic, dihedral
         >>> cyclic(3).regular()[1].tolist()
@@ -229,7 +229,7 @@ class FiniteGroup:
 
 
 def check_integer(name: str, value, minimum: int = 1) -> int:
-    """Return value as an int; TypeError unless it is one, ValueError below the minimum."""
+    """Returns value as an int; TypeError unless it is one, ValueError below the minimum."""
     if isinstance(value, bool):
         raise TypeError(f"{name} is {value}; need an int")
     try:
@@ -255,14 +255,14 @@ def _check_matrices(name: str, matrices) -> None:
 
 
 def kind_of(value) -> str:
-    """Return what an argument is, for messages."""
+    """Returns what an argument is, for messages."""
     if isinstance(value, Tensor):
         return f"a tensor of {value.dtype}"
     return f"of type {type(value).__name__}"
 
 
 def cyclic(n: int) -> FiniteGroup:
-    """Return the n rotations of the plane; element k turns counter-clockwise by 2 pi k / n.
+    """Returns the n rotations of the plane; element k turns counter-clockwise by 2 pi k / n.
 
     Raises TypeError if n is not an int, ValueError if it is below 1.
 
@@ -275,7 +275,7 @@ def cyclic(n: int) -> FiniteGroup:
 
 
 def dihedral(n: int) -> FiniteGroup:
-    """Return the 2n symmetries of a regular n-gon: n rotations as in cyclic, then n reflections.
+    """Returns the 2n symmetries of a regular n-gon: n rotations as in cyclic, then n reflections.
 
     Element n + k is the reflection y -> -y followed by rotation k.
     Raises TypeError if n is not an int, ValueError if it is below 1.
@@ -293,7 +293,7 @@ def dihedral(n: int) -> FiniteGroup:
 
 
 def tetrahedral() -> FiniteGroup:
-    """Return the 12 rotations of a tetrahedron, with entries exactly 0 or +-1.
+    """Returns the 12 rotations of a tetrahedron, with entries exactly 0 or +-1.
 
     >>> tetrahedral().order
     12
@@ -302,7 +302,7 @@ def tetrahedral() -> FiniteGroup:
 
 
 def octahedral() -> FiniteGroup:
-    """Return the 24 rotations of an octahedron or cube, with entries exactly 0 or +-1.
+    """Returns the 24 rotations of an octahedron or cube, with entries exactly 0 or +-1.
 
     >>> octahedral().order
     24
@@ -312,7 +312,7 @@ def octahedral() -> FiniteGroup:
 
 
 def icosahedral() -> FiniteGroup:
-    """Return the 60 rotations of an icosahedron with vertices (0, +-1, +-golden ratio), cycled.
+    """Returns the 60 rotations of an icosahedron with vertices (0, +-1, +-golden ratio), cycled.
 
     Every entry is 0, +-1/2, +-1, +-phi/2 or +-1/(2 phi), each always the same float64. The 12
     rotations of tetrahedral are among them.
@@ -327,7 +327,7 @@ def icosahedral() -> FiniteGroup:
 
 
 def direct_product(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
-    """Return the group of pairs, as block-diagonal matrices; pair (i, j) has index i * |b| + j.
+    """Returns the group of pairs, as block-diagonal matrices; pair (i, j) has index i * |b| + j.
 
     Raises TypeError if a or b is not a FiniteGroup.
 
@@ -353,7 +353,7 @@ def direct_product(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
 
 
 def haar_so3(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Return n rotations drawn uniformly from SO(3): (n, 3, 3), float64.
+    """Returns n rotations drawn uniformly from SO(3): (n, 3, 3), float64.
 
     Uniform random unit quaternions, which cover SO(3) evenly; see Shoemake, "Uniform random
     rotations" (1992). Raises TypeError if n is not an int, ValueError if it is below 1.
@@ -373,7 +373,7 @@ def haar_so3(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def _exact(name: str, generators: list[Tensor], magnitudes: list[float]) -> FiniteGroup:
-    """Return the generated group with each entry replaced by the nearest +- magnitude."""
+    """Returns the generated group with each entry replaced by the nearest +- magnitude."""
     group = FiniteGroup.from_generators(name, torch.stack(generators))
     values = _vector(*magnitudes)
     nearest = (group.elements.abs()[..., None] - values).abs().argmin(-1)
@@ -382,7 +382,7 @@ def _exact(name: str, generators: list[Tensor], magnitudes: list[float]) -> Fini
 
 
 def _plane_rotations(n: int) -> Tensor:
-    """Return counter-clockwise rotations by 2 pi k / n, (n, 2, 2), exact at quarter turns."""
+    """Returns counter-clockwise rotations by 2 pi k / n, (n, 2, 2), exact at quarter turns."""
     quarter, rest = 4 * torch.arange(n) // n, 4 * torch.arange(n) % n
     angle = rest.double() * (math.pi / 2) / n
     c, s = angle.cos(), angle.sin()
@@ -392,7 +392,7 @@ def _plane_rotations(n: int) -> Tensor:
 
 
 def _matrix_of_quaternion(q: Tensor) -> Tensor:
-    """Return the rotations (..., 3, 3) of unit quaternions (..., 4), real part first."""
+    """Returns the rotations (..., 3, 3) of unit quaternions (..., 4), real part first."""
     w, v = q[..., :1, None], q[..., 1:]
     x, y, z = v.unbind(-1)
     o = torch.zeros_like(x)

@@ -72,7 +72,7 @@ def rotation_near_identity(vector: Tensor) -> Tensor:
 
 
 def smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the rotation about ``a x b`` that takes each unit vector a to b, ``(n, 3, 3)``.
+    """Returns the rotation about ``a x b`` that takes each unit vector a to b, ``(n, 3, 3)``.
 
     Example:
         >>> smallest_rotation(torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]]))[0, 1]

@@ -14,8 +14,11 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# pytest --hypothesis-profile=nightly tests/test_data_fuzz.py
-settings.register_profile("nightly", max_examples=10_000)
+# A busy machine is no failure.
+# For a night: pytest --hypothesis-profile=nightly tests/test_data_fuzz.py
+settings.register_profile("book", deadline=None, max_examples=25)
+settings.register_profile("nightly", deadline=None, max_examples=10_000)
+settings.load_profile("book")
 
 
 def missing(reason: str) -> None:

@@ -13,7 +13,6 @@ from equitutor import actions, groups
 DTYPES = [torch.float32, torch.float64, torch.int64]
 SHIFTS = st.one_of(st.integers(-9, 9), st.integers(-(2**63), 2**63 - 1))
 D4 = groups.dihedral(4)
-quick = settings(deadline=None, max_examples=40)
 
 
 def images(*shape, dtype=torch.float64):
@@ -50,7 +49,7 @@ def rolls(draw):
     return x, draw(several), draw(several)
 
 
-@quick
+@settings(max_examples=40)
 @given(rolls())
 def test_roll_is_what_it_says(case):
     check_roll(actions.roll_images, *case)
@@ -65,7 +64,7 @@ def test_the_roll_check_rejects_the_opposite_roll():
         check_roll(lambda x, dy, dx: actions.roll_images(x, dx, dy), x, [1] * 8, [0] * 8)
 
 
-@quick
+@settings(max_examples=40)
 @given(rolls(), st.integers(-9, 9), st.integers(-9, 9))
 def test_roll_is_an_action(case, p, q):
     x, dy, dx = case
@@ -76,7 +75,7 @@ def test_roll_is_an_action(case, p, q):
     assert torch.equal(actions.roll_images(x, 0, 0), x)
 
 
-@quick
+@settings(max_examples=40)
 @given(rolls(), SHIFTS, SHIFTS)
 def test_all_ways_to_give_a_shift_agree(case, p, q):
     x, _, _ = case
@@ -171,7 +170,7 @@ def check_rotation(rotate, height, width, radius, start, angle, atol=0.02):
 angles = st.floats(-720, 720, allow_nan=False)
 
 
-@quick
+@settings(max_examples=40)
 @given(st.integers(31, 36), st.integers(31, 44), angles, angles)
 def test_rotation_moves_a_spot_where_it_should(height, width, start, angle):
     def rotate(x, angle):
@@ -203,7 +202,7 @@ def check_rotations_compose(rotate, a, b):
     assert_close(twice, rotate(x, a + b, "bicubic"), atol=0.06, rtol=0)
 
 
-@quick
+@settings(max_examples=40)
 @given(angles, angles)
 def test_rotations_compose_up_to_interpolation(a, b):
     check_rotations_compose(actions.rotate_images, a, b)
@@ -313,7 +312,7 @@ def check_flow(transform, size, M, t):
 integers = st.integers(-5, 5).map(float)
 
 
-@quick
+@settings(max_examples=40)
 @given(st.integers(1, 6), st.lists(integers, min_size=6, max_size=6))
 def test_flow_pixels_move_and_vectors_turn(size, numbers):
     numbers = torch.tensor(numbers, dtype=torch.float64)
@@ -419,7 +418,7 @@ def test_boxes_follow_images():
             check_boxes(twin)
 
 
-@quick
+@settings(max_examples=40)
 @given(st.sampled_from(DTYPES), st.integers(1, 3), st.integers(0, 3), st.data())
 def test_shift_boxes_is_an_action(dtype, batch, boxes_each, data):
     shape = (batch, boxes_each, 4) if boxes_each else (batch, 4)
@@ -456,7 +455,7 @@ def check_linear_action(act, p, g, h):
 tolerant_dtypes = st.sampled_from([torch.float32, torch.float64])
 
 
-@quick
+@settings(max_examples=40)
 @given(tolerant_dtypes, st.integers(1, 3), st.integers(0, 5), st.integers(0, 999), st.booleans())
 def test_rotate_points_is_an_action(dtype, batch, n, seed, each):
     p = torch.randn(batch, n, 3, generator=seeded(seed)).to(dtype)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -17,11 +17,9 @@ from equitutor.methods.alias_free import (
     polyphase_sums,
 )
 
-patient = settings(deadline=None, max_examples=30)
 even = st.integers(1, 16).map(lambda k: 2 * k)
 
 
-@patient
 @given(even, st.floats(0.05, 0.45), st.floats(0.02, 0.5))
 def test_kaiser_is_even_of_sum_one_and_without_checkerboard(taps, cutoff, width):
     h = kaiser_lowpass(taps, cutoff, width)
@@ -31,7 +29,6 @@ def test_kaiser_is_even_of_sum_one_and_without_checkerboard(taps, cutoff, width)
     assert_close(polyphase_sums(h), torch.ones(2).double(), atol=1e-12, rtol=0)
 
 
-@patient
 @given(even, st.floats(0.05, 0.45), st.floats(0, 12), st.sampled_from(["radial", "outer"]))
 def test_jinc_has_all_symmetries_of_the_square(taps, cutoff, beta, window):
     h = jinc_lowpass(taps, cutoff, beta, window)

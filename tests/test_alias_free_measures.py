@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -20,7 +20,6 @@ from equitutor.methods.alias_free import (
     relative_error,
 )
 
-patient = settings(deadline=None, max_examples=25)
 SHIFT = (0.37, 0.21)  # not a half: that is a whole pixel of the fine grid, and always passes
 
 
@@ -28,7 +27,6 @@ def noise(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-@patient
 @given(st.sampled_from([7, 8, 15, 16]), st.floats(-9, 9), st.floats(-9, 9))
 def test_shifts_add_up(n, a, b):
     x = band_limit(noise(1, 2, n, n), 0.99)
@@ -42,7 +40,6 @@ def test_a_shift_moves_a_plane_wave():
     assert_close(ideal_shift(wave(0), (0.37, 5.3)), wave(0.37))
 
 
-@patient
 @given(st.sampled_from([7, 8]), st.integers(-99, 99), st.integers(-99, 99))
 def test_whole_pixels_are_rolled(n, dy, dx):
     x = noise(1, 2, n, n + 2)  # with Nyquist waves
@@ -75,7 +72,6 @@ def test_a_rotation_turns_a_plane_wave_counter_clockwise(degrees):
     assert relative_error(turned, wave(-degrees)) > 0.3  # broken twin: the other way round
 
 
-@patient
 @given(st.floats(-200, 200), st.sampled_from([8, 9, 16]))
 def test_a_rotation_loses_no_energy(degrees, n):
     x = noise(1, 1, n, n)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import rounding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import upfirdn
 from torch.testing import assert_close
@@ -29,7 +29,6 @@ from equitutor.methods.alias_free import (
 )
 from equitutor.methods.diffusion import KernelDown, KernelUp
 
-patient = settings(deadline=None, max_examples=25)
 borders = st.sampled_from(["zero", "circular", "reflect"])
 kinds = st.sampled_from(["kaiser", "short", "jinc", "ideal"])
 sides = st.sampled_from([1, 2, 3, 5, 8, 12])
@@ -54,7 +53,6 @@ def waves(n, fx, fy, phase=0.3, scale=1.0):
     return torch.cos(angle)[:, None]
 
 
-@patient
 @given(kinds, borders, sides, sides, st.sampled_from([2, 4]))
 def test_down_is_the_transpose_of_up(kind, border, height, width, factor):
     up, down = pair(kind, border, factor)
@@ -63,7 +61,6 @@ def test_down_is_the_transpose_of_up(kind, border, height, width, factor):
     assert_close(left, right, atol=1e-9, rtol=1e-9)
 
 
-@patient
 @given(kinds, borders, sides, sides, st.sampled_from([2, 4]))
 def test_quarter_turns_and_mirrors_commute(kind, border, height, width, factor):
     for module in pair(kind, border, factor):
@@ -84,7 +81,6 @@ def test_broken_twin_an_odd_kernel_moves_the_grid():
         assert relative_error(turned, module(x).rot90(1, (-2, -1))) > 0.3
 
 
-@patient
 @given(kinds, borders, st.sampled_from([16, 30]))
 def test_a_constant_stays_that_constant(kind, border, n):
     for module in pair(kind, border):
@@ -130,7 +126,6 @@ def test_equals_a_loop_over_the_definition(border):
     assert_close(resample_matrix(n, h, border), matrix, atol=1e-15, rtol=0)
 
 
-@patient
 @given(st.sampled_from(["kaiser", "short", "jinc"]), borders, st.sampled_from([2, 4]))
 def test_all_paths_agree(kind, border, factor):
     x = noise(1, 2, 24, 16)
@@ -190,7 +185,6 @@ def test_plane_waves_of_any_direction_come_out_right(degrees):
         assert errors[twin, 0.3] > 5 * errors["kaiser", 0.3]
 
 
-@patient
 @given(st.floats(-3, 3), st.floats(-3, 3), st.sampled_from([7, 8, 16]))
 def test_the_ideal_filter_commutes_with_every_shift(dy, dx, n):
     up, down = pair("ideal", "circular")

@@ -29,7 +29,6 @@ from equitutor.methods.icosahedral import project_so3, rotation_angle, rotation_
 
 BODY = toy_body()
 TABLES = rotation_tables()
-patient = settings(deadline=None, max_examples=6)  # a busy machine is no failure
 MOVE = torch.tensor([1.0, -2.0, 3.0])
 
 
@@ -90,7 +89,7 @@ def test_exact_for_all_sixty_in_single():
     assert max(matrix, logits, beta) < rounding(torch.float32, net)
 
 
-@patient
+@settings(max_examples=6)
 @given(g=st.integers(0, 59), seed=st.integers(0, 99))
 def test_frame_turns_with_the_cloud_and_sees_mirrors(g, seed):
     net = build(seed=seed, frame=3)
@@ -270,7 +269,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@patient
+@settings(max_examples=6)
 @given(n=st.integers(1, 9), copies=st.integers(1, 3), part=st.integers(0, 5))
 def test_few_points_repeated_points_and_empty_parts(name, n, copies, part):
     torch.manual_seed(n)
@@ -304,7 +303,7 @@ def test_tensor_field_is_exact_for_every_rotation(head):
     assert matrix > 0.1
 
 
-@patient
+@settings(max_examples=6)
 @given(seed=st.integers(0, 999))
 def test_kabsch_finds_each_part(seed):
     s = scans(2, 300, seed=seed)

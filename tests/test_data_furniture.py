@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from equitutor.data import furniture, sample_surface
 from equitutor.data.furniture import BUILDERS, NOISE, box, cylinder
 
-patient = settings(deadline=None)  # a busy machine is no failure
-
 
 def area(mesh):
     vertices, faces = mesh
@@ -22,7 +20,7 @@ def area(mesh):
 sides = st.floats(0.1, 3)
 
 
-@patient
+@settings(max_examples=100)
 @given(width=sides, depth=sides, height=sides, x=st.floats(-2, 2))
 def test_box(width, depth, height, x):
     vertices, faces = mesh = box(x, 1, 2, width, depth, height)
@@ -38,7 +36,7 @@ def test_box(width, depth, height, x):
     assert depth_inside.abs().max() < 1e-5
 
 
-@patient
+@settings(max_examples=100)
 @given(radius=sides, height=sides, taper=st.floats(0.2, 1))
 def test_cylinder(radius, height, taper):
     top = radius * taper

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from equitutor import actions, groups
@@ -12,7 +12,6 @@ from equitutor.data.particles import FIELDS, drift, random_field, random_particl
 
 kinds = st.sampled_from(sorted(FIELDS))
 seeds = st.integers(0, 10_000)
-few = settings(max_examples=25, deadline=None)
 
 
 def chance(seed, kind, size):
@@ -25,7 +24,6 @@ def both(data):
     return torch.from_numpy(frames)[None], torch.from_numpy(flow)[None]
 
 
-@few
 @given(kind=kinds, seed=seeds, size=st.integers(16, 33))
 def test_swapping_frames_is_negating_the_field_to_the_last_bit(kind, seed, size):
     field, particles = chance(seed, kind, size)
@@ -55,7 +53,6 @@ def moved(particles, matrix):
     return Particles(particles.position @ matrix.T, particles.diameter, particles.brightness)
 
 
-@few
 @given(kind=kinds, seed=seeds, size=st.integers(16, 33), g=st.integers(0, 7))
 def test_the_square_acts_on_the_data_as_on_particles_and_field(kind, seed, size, g):
     field, particles = chance(seed, kind, size)
@@ -87,7 +84,6 @@ def divergence(field, points, h=1e-4):
     )
 
 
-@few
 @given(kind=kinds, seed=seeds)
 def test_no_field_has_a_source(kind, seed):
     field, _ = chance(seed, kind, 64)
@@ -101,7 +97,6 @@ def test_the_test_for_sources_finds_one():
     assert np.median(np.abs(divergence(lambda p: 0.01 * p, points))) > 0.01
 
 
-@few
 @given(kind=kinds, seed=seeds, size=st.integers(16, 48), max_shift=st.floats(0.5, 5))
 def test_the_largest_velocity_is_as_asked(kind, seed, size, max_shift):
     field = random_field(kind, size, max_shift, np.random.default_rng(seed))

@@ -23,8 +23,6 @@ from equitutor.data import (
 )
 from equitutor.data.trajectories import read_walks, windows
 
-patient = settings(deadline=None, max_examples=40)
-
 
 def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -62,7 +60,7 @@ def test_scenes_share_no_window():
     assert not keys[0] & keys[1]
 
 
-@patient
+@settings(max_examples=40)
 @given(past=st.integers(2, 8), future=st.integers(1, 12), n=st.integers(1, 9))
 def test_the_future_has_no_part_in_the_input(past, future, n):
     paths = noise(n, past + future, 2, seed=n)
@@ -109,7 +107,7 @@ def read_walks_of(folder, data):
     return read_walks(path)
 
 
-@patient
+@settings(max_examples=40)
 @given(past=st.integers(2, 8), future=st.integers(1, 6))
 def test_a_translation_changes_nothing_and_positions_can_be_had_back(past, future):
     paths = noise(5, past + future, 2).double()
@@ -172,7 +170,7 @@ def test_too_few_rows_give_no_window():
     assert windows(rows_of((1, 0, [0, 1])), past=8, future=12)[0].shape == (0, 20, 2)
 
 
-@patient
+@settings(max_examples=40)
 @given(
     walks=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=5),
     past=st.integers(2, 3),

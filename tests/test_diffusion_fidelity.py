@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from equitutor.methods.diffusion import (
@@ -12,14 +12,11 @@ from equitutor.methods.diffusion import (
     kid,
 )
 
-patient = settings(deadline=None, max_examples=20)
-
 
 def gauss(n, d, seed=0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@patient
 @given(st.integers(2, 40), st.integers(1, 8), st.floats(-3, 3))
 def test_fid_of_a_set_with_itself_and_with_itself_moved(n, d, shift):
     a = gauss(n, d)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -19,7 +19,6 @@ from equitutor.methods.diffusion import (
     realized_angles,
 )
 
-patient = settings(deadline=None, max_examples=20)
 CHAIN = Diffusion("cosine", 100)
 
 
@@ -172,7 +171,6 @@ def test_any_angle_with_a_denoiser_that_is_linear_and_the_same_everywhere():
     assert min(error(-60), error(50), error(70)) > 0.2  # broken twin: another angle or sense
 
 
-@patient
 @given(st.floats(0, 0.9), st.integers(1, 60), st.floats(-400, 400))
 def test_increments_sum_to_the_angle_inside_the_window(start, steps, angle):
     plan = RotationPlan(angle, start=start, end=1.0)

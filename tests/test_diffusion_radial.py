@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
@@ -30,7 +30,6 @@ def images(n=16):
     return torch.randn(2, 1, n, n, generator=torch.Generator().manual_seed(1)).double()
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from([torch.float32, torch.float64]))
 def test_a_kernel_has_all_symmetries_of_the_square_and_keeps_its_sum(seed, dtype):
     kernel = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -41,20 +41,19 @@ def form(value):
     return type(value).__name__, repr(value)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(plain, plain)
 def test_plain_values(a, b):
     assert fingerprint(a) == fingerprint(copy.deepcopy(a))
     assert (fingerprint(a) == fingerprint(b)) == (repr(form(a)) == repr(form(b)))
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.dictionaries(st.text(), st.integers()))
 def test_the_order_of_keys_does_not_count(a):
     assert fingerprint(a) == fingerprint(dict(reversed(a.items())))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool,
                      torch.complex64]),

@@ -5,7 +5,7 @@ from itertools import chain, product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -138,7 +138,6 @@ def test_icosahedral_facts():
     assert_close(3 / 60 * torch.einsum("ba,aij->bij", inner, g.elements), R, atol=1e-13, rtol=0)
 
 
-@settings(deadline=None, max_examples=25)
 @given(n=st.integers(1, 40), data=st.data())
 def test_cyclic_and_dihedral_of_any_order(n, data):
     k = data.draw(st.integers(0, n - 1))

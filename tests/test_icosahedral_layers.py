@@ -27,7 +27,6 @@ from equitutor.methods.icosahedral import (
 from equitutor.methods.icosahedral.points import distances
 
 TABLES = rotation_tables()
-patient = settings(deadline=None, max_examples=10)  # a busy machine is no failure
 PRECISION = [(dtype, rounding(dtype, 10)) for dtype in (torch.float64, torch.float32)]
 
 
@@ -242,7 +241,7 @@ def test_attention(dtype, tolerance):
     assert (biased(x[:, anyhow]) - biased(x)[:, anyhow]).abs().max() > 0.01
 
 
-@patient
+@settings(max_examples=10)
 @given(
     n=st.integers(1, 30), copies=st.integers(1, 4), k=st.integers(1, 40), seed=st.integers(0, 99)
 )
@@ -264,7 +263,7 @@ def test_few_and_repeated_points(n, copies, k, seed):
     assert block.inter.weight.grad is not None
 
 
-@patient
+@settings(max_examples=10)
 @given(seed=st.integers(0, 999))
 def test_invariants_are_exact_for_every_rotation(seed):
     x = draw(1, 60, 3, seed=seed)

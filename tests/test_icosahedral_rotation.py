@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conftest import rounding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -19,7 +19,6 @@ from equitutor.methods.icosahedral import (
 )
 
 TABLES = rotation_tables()
-patient = settings(deadline=None, max_examples=20)  # a busy machine is no failure
 seeds = st.integers(0, 10_000)
 
 
@@ -43,7 +42,6 @@ def test_elements_sum_to_zero_and_reach_every_rotation():
     )
 
 
-@patient
 @given(seed=seeds)
 def test_mean_and_projection_commute_with_the_group(seed):
     weights = normal(3, 60, seed=seed)
@@ -173,7 +171,6 @@ def test_uniform_weights_give_no_nan():
     assert (weights.grad.abs().amax(1) > 1e-3).all()
 
 
-@patient
 @given(seed=seeds, angle=st.floats(1e-6, math.pi - 1e-6))
 def test_angle_is_accurate_everywhere(seed, angle):
     axis = torch.nn.functional.normalize(normal(3, seed=seed), dim=0)

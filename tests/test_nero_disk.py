@@ -81,7 +81,7 @@ def rim(score, n_axis):
     return np.array(values)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(2, 8), st.integers(0, 1000))
 def test_opposite_points_of_the_rim_are_the_same_turn(half, seed):
     weights = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)).double()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
@@ -69,7 +69,6 @@ def test_pca_keeps_the_distances_of_a_plane():
     assert explained == pytest.approx(tuple(share.tolist()))
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.integers(3, 9), st.integers(2, 9), st.integers(0, 1000))
 def test_pca_follows_the_samples_and_forgets_the_order_of_the_elements(samples, elements, seed):
     generator = torch.Generator().manual_seed(seed)

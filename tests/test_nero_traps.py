@@ -21,8 +21,6 @@ from equitutor.models.group_cnn import CNN, GroupCNN
 from equitutor.models.velocimetry import GroupAverage, cross_correlation, rmse
 from equitutor.orbits import OrbitResult, evaluate, shifts, so2
 
-quick = settings(deadline=None, max_examples=10)
-
 
 @pytest.fixture(autouse=True)
 def figures_are_closed():
@@ -92,7 +90,7 @@ class Anything(nn.Module):
         return self.layers(torch.cat([frames, place.expand(len(frames), -1, -1, -1)], 1))
 
 
-@quick
+@settings(max_examples=10)
 @given(seed=st.integers(0, 99), width=st.integers(1, 8), side=st.sampled_from([8, 11]))
 def test_the_group_average_of_any_network_is_exactly_equivariant(seed, width, side):
     torch.manual_seed(seed)
@@ -153,7 +151,7 @@ def failing(orbit, n, g, k):
 
 
 @pytest.mark.parametrize("kind", ORBITS)
-@quick
+@settings(max_examples=10)
 @given(n=st.integers(3, 9), place=st.integers(0, 10**6))
 def test_a_planted_failure_is_recovered_by_scores_worst_and_embedding(kind, n, place):
     orbit = ORBITS[kind]()
@@ -259,7 +257,7 @@ def test_the_loss_by_resampling_is_measured_on_its_own():
     assert moved[torch.arange(16) % 4 != 0].min() > 1
 
 
-@quick
+@settings(max_examples=10)
 @given(n=st.integers(1, 11), batch=st.integers(1, 40))
 def test_a_short_last_batch_weighs_no_more_than_its_samples(n, batch):
     x = torch.arange(float(n))

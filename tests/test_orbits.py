@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
@@ -13,8 +13,6 @@ from torch.testing import assert_close
 from equitutor import orbits
 from equitutor.orbits import Orbit, OrbitResult, evaluate, shifts
 from equitutor.orbits.evaluate import chunks
-
-quick = settings(deadline=None, max_examples=30)
 
 
 def images(n=5, h=4, w=6, seed=0):
@@ -47,7 +45,6 @@ def planted(scores):
 # What is measured --------------------------------------------------------------------------
 
 
-@quick
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(1, 60))
 def test_chunks_hold_every_pair_once_and_no_more_than_asked(n, g, batch):
     seen = torch.zeros(g, n, dtype=torch.long)
@@ -57,7 +54,6 @@ def test_chunks_hold_every_pair_once_and_no_more_than_asked(n, g, batch):
     assert (seen == 1).all()
 
 
-@quick
 @given(st.integers(1, 7), st.integers(1, 200))
 def test_scores_are_those_of_a_loop_at_every_batch_size(n, batch):
     x, y, orbit = images(n), classes(n), shifts(4, 6)

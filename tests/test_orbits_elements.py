@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -26,8 +26,6 @@ from equitutor.orbits import (
     variance_decomposition,
 )
 from equitutor.rotations import rotation_matrix
-
-quick = settings(deadline=None, max_examples=25)
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
@@ -176,7 +174,6 @@ def test_an_output_that_cannot_be_compared_is_refused(f, message):
 # Elements and weights ----------------------------------------------------------------------
 
 
-@quick
 @given(st.integers(1, 40))
 def test_angles_are_half_open_and_equally_spaced(n):
     angles = so2(n).params[:, 0]
@@ -185,7 +182,6 @@ def test_angles_are_half_open_and_equally_spaced(n):
     assert_close(angles.diff(), torch.full((n - 1,), 360 / n, dtype=torch.float64))
 
 
-@quick
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
 def test_shifts_are_the_torus_once(rows, columns, step):
     orbit = shifts(rows * step, columns * step, step)
@@ -380,7 +376,6 @@ def test_consensus_of_an_equivariant_model_is_the_model():
     assert_close(consensus(result), flow_toy(x))
 
 
-@quick
 @given(st.integers(0, 99), st.integers(1, 9), st.integers(1, 4), st.booleans())
 def test_error_is_error_of_the_mean_plus_variance(seed, g, n, vector):
     shape = (g, n, 2, 3) if vector else (g, n)

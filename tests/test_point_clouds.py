@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import needs_data
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,8 +18,6 @@ from equitutor.models.point_clouds import (
     rotate_haar,
     rotate_z,
 )
-
-patient = settings(deadline=None, max_examples=15)
 
 
 def clouds(n: int = 4, points: int = 48, seed: int = 0) -> torch.Tensor:
@@ -78,7 +76,6 @@ def test_haar_range_is_zero(make):
     assert result.spread("range").max() <= 1e-5
 
 
-@patient
 @given(seed=st.integers(0, 10**6), make=st.sampled_from(INVARIANT))
 def test_turned_moved_mirrored_and_shuffled_clouds_have_the_same_logits(seed, make):
     generator = torch.Generator().manual_seed(seed)

@@ -21,7 +21,6 @@ from equitutor.methods.polyphase import (
     undo_roll,
 )
 
-quick = settings(deadline=None, max_examples=40)
 SCORES = [{"power": 2}, {"power": 4}, {"power": 1.5}, {"filtered": True}]
 TIED_ROW = torch.tensor([[[[1.0, 2.0, 2.0, 1.0]]]])  # both components have energy 5
 
@@ -51,7 +50,7 @@ def check_law(anchor, x, p, t):
         assert torch.equal(after[k], (before[k] + t[k]) % p[k])
 
 
-@quick
+@settings(max_examples=40)
 @given(cases())
 def test_the_anchor_moves_with_the_map(case):
     check_law(anchor, *case)
@@ -89,14 +88,14 @@ def check_cells(order, x, p, t):
     assert torch.equal(moved, roll_batch(order(x), *k))
 
 
-@quick
+@settings(max_examples=40)
 @given(cases())
 def test_an_anchored_map_moves_by_whole_cells(case):
     x, p, t = case
     check_cells(PolyOrder(p), x, p, t)
 
 
-@quick
+@settings(max_examples=40)
 @given(cases())
 def test_anchoring_twice_is_anchoring_once(case):
     x, p, _ = case
@@ -110,7 +109,7 @@ def test_without_the_anchor_cells_are_cut_anew():
         check_cells(nn.Identity(), x, p, (1, 0))
 
 
-@quick
+@settings(max_examples=40)
 @given(cases(), st.integers(0, 999))
 def test_samples_do_not_see_their_neighbors(case, seed):
     x, p, _ = case
@@ -123,7 +122,7 @@ def test_samples_do_not_see_their_neighbors(case, seed):
             assert together[k][n] == alone[k][0] == (anchor(x, p)[k][n] + shifts[k, n]) % p[k]
 
 
-@quick
+@settings(max_examples=40)
 @given(cases())
 def test_undo_roll_undoes_the_anchor(case):
     x, p, _ = case

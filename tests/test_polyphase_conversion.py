@@ -8,15 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import missing
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
 from equitutor.methods.polyphase import PolyTwins, PolyViT, make_shift_invariant
 from equitutor.methods.polyphase.averaging import average_kernels
-
-quick = settings(deadline=None, max_examples=20)
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
@@ -59,7 +57,6 @@ def circular(net):
     return nn.Sequential(nn.CircularPad2d(net[0].padding), net[1])
 
 
-@quick
 @given(layers())
 @torch.no_grad()
 def test_averaged_kernels_give_the_average_over_all_shifts(case):
@@ -174,7 +171,6 @@ def build(recipe, seed):
     return nn.Sequential(*layers).double().eval(), stride
 
 
-@quick
 @given(RECIPES, st.integers(0, 99), st.booleans(), st.sampled_from([torch.float32, torch.float64]))
 def test_converted_networks_ignore_every_shift_and_their_twins_do_not(recipe, seed, average, dtype):
     net, stride = build(recipe, seed)

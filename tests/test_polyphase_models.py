@@ -24,7 +24,6 @@ from equitutor.methods.polyphase import (
 )
 from equitutor.methods.polyphase.layers import Attention, order_tokens
 
-quick = settings(deadline=None, max_examples=15)
 SMALL_VIT = {"size": 24, "patch": 4, "dim": 16, "depth": 1, "heads": 2}
 SMALL_TWINS = {"size": 24, "patch": 2, "dims": (16, 24)}
 MODELS = {
@@ -95,7 +94,6 @@ def check_embedding(embed, p, x, t):
     assert_close(moved, roll_batch(tokens, rows, columns), atol=1e-12, rtol=0)
 
 
-@quick
 @given(embeddings())
 @torch.no_grad()
 def test_patch_tokens_move_by_whole_cells(case):
@@ -192,7 +190,7 @@ def test_every_residue_leaves_the_logits_alone(name, side):
     assert violation(model, x, itertools.product(range(side), range(side))) <= 1e-12
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=9, max_size=9))
 @torch.no_grad()
 def test_each_image_of_a_batch_may_move_on_its_own(shifts):

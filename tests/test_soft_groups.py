@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -22,7 +22,6 @@ from equitutor.methods.soft import (
 )
 from equitutor.methods.soft.representations import TYPES, tensor_derivative, tensor_power
 
-quick = settings(deadline=None, max_examples=25)
 EYE = torch.eye(3, dtype=torch.float64)
 SL2 = MatrixGroup(
     "SL(2)", 2, lie=torch.tensor([[[1.0, 0], [0, -1]], [[0, 1], [0, 0]], [[0, 0], [1, 0]]])
@@ -180,7 +179,6 @@ reps = st.builds(
 )
 
 
-@quick
 @given(rep=reps, seed=st.integers(0, 99))
 def test_a_representation_multiplies_as_the_group_does(rep, seed):
     g, h = torch.randn(2, rep.d, rep.d, generator=generator(seed), dtype=torch.float64)
@@ -190,7 +188,6 @@ def test_a_representation_multiplies_as_the_group_does(rep, seed):
     assert not torch.allclose(rep.rho(g @ h), twin)
 
 
-@quick
 @given(rep=reps, seed=st.integers(0, 99))
 def test_the_derivative_is_that_of_the_action(rep, seed):
     a = torch.randn(rep.d, rep.d, generator=generator(seed), dtype=torch.float64)

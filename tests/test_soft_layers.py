@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from conftest import rounding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import mse_loss
@@ -38,7 +38,6 @@ from equitutor.methods.soft import (
     widest,
 )
 
-quick = settings(deadline=None, max_examples=20)
 AXES = [embed_O2((0, 1)), embed_O2((1, 2)), embed_O2((0, 2))]
 V = Rep(n1=1)
 SPACES = Rep(3, 3), Rep(6, 5, 2), Rep(n2=1)
@@ -190,7 +189,6 @@ def test_a_signal_survives_an_exact_network():
         assert 0.01 < network(layer)(x).std() < 10
 
 
-@quick
 @given(
     rep=st.builds(Rep, st.integers(0, 3), st.integers(0, 3), st.integers(1, 2)),
     lead=st.sampled_from([(), (4,), (2, 3)]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bench.lib.dense import clear_cache, dense_projector
 from conftest import rounding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -27,7 +27,6 @@ from equitutor.methods.soft import (
 from equitutor.methods.soft import projectors as module
 from equitutor.methods.soft.representations import tensor_power
 
-quick = settings(deadline=None, max_examples=30)
 BOOSTS = torch.zeros(3, 4, 4)
 for k in range(3):
     BOOSTS[k, 0, k + 1] = BOOSTS[k, k + 1, 0] = 1  # time is axis 0
@@ -212,7 +211,6 @@ layers = st.tuples(
 )
 
 
-@quick
 @given(layers, st.integers(0, 99))
 def test_a_layer_is_projected_as_by_the_dense_solve(case, seed):
     group, rep_in, rep_out = case

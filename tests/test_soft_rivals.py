@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -19,7 +19,6 @@ from equitutor.methods.soft import (
     soft_projector,
 )
 
-quick = settings(deadline=None, max_examples=20)
 PAIRS = [(0, 1), (1, 1), (1, 2), (2, 2)]
 
 
@@ -43,7 +42,6 @@ def test_softness_goes_from_exact_to_all(group, a, b):
     assert_close(soft_projector(group, a, b, 1.0), whole)
 
 
-@quick
 @given(st.sampled_from(PAIRS), st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
 def test_what_is_kept_breaks_no_more_than_its_share(pair, one, other, seed):
     small, large = (soft_projector(SO(3), *pair, s) for s in sorted((one, other)))
@@ -97,7 +95,6 @@ def test_another_softness_is_refused(softness):
         soft_projector(SO(3), 1, 1, softness)
 
 
-@quick
 @given(st.integers(0, 23), st.integers(0, 23))
 def test_latent_numbers_turn_by_a_representation(i, j):
     group = finite_groups.octahedral()

@@ -32,7 +32,6 @@ from equitutor.methods.soft import (
 )
 from equitutor.training import Batches, fit_stacked
 
-quick = settings(deadline=None, max_examples=50)
 GROUPS = [O(3), embed_O2((0, 1)), embed_O2((1, 2))]
 SPACES = Rep(2, 2), Rep(3, 2, 1), Rep(n2=1)
 
@@ -55,7 +54,7 @@ def looked(distances):
 numbers = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=5)
 
 
-@quick
+@settings(max_examples=50)
 @given(r=numbers, lam=st.floats(1e-3, 1e3), power=st.floats(0, 6), c=st.floats(1e-2, 1e2))
 def test_the_rule(r, lam, power, c):
     r = torch.tensor(r, dtype=torch.float64)
@@ -142,7 +141,7 @@ def test_the_decoupled_step_solves_its_minimum():
     assert_close(net[1].weight[0], before["1.weight.0"])  # nothing but soft layers moves
 
 
-@quick
+@settings(max_examples=50)
 @given(lr=st.floats(0, 1e3), lam=st.floats(0, 1e3))
 def test_the_step_never_overshoots(lr, lam):
     torch.manual_seed(0)
@@ -292,8 +291,8 @@ def test_normalized_rules(normalize):
         (lambda: snapshot_rule(torch.tensor([math.nan]), torch.ones(1)), "distances must be"),
         (lambda: snapshot_rule(torch.ones(2), torch.tensor([1.0, -1])), "strengths must be finite"),
         (lambda: snapshot_rule(torch.ones(2), torch.ones(3)), r"strengths must be \(2,\)"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must be finite"),
-        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must be finite"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), -1.0), "power must"),
+        (lambda: snapshot_rule(torch.ones(2), torch.ones(2), True), "power must"),
         (
             lambda: snapshot_rule(torch.ones(2), torch.ones(2), normalize=torch.zeros(2)),
             "normalize must be finite and > 0",
@@ -323,7 +322,7 @@ def test_normalized_rules(normalize):
         (lambda: decoupled_step(network(), torch.ones(2, 3), 1.0), r"got \(2, 3\)"),
         (lambda: SoftTuning(network(), [math.nan] * 3, 9), "strengths must be finite"),
         (lambda: SoftTuning(network(), [-1.0] * 3, 9), "strengths must be finite"),
-        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must be finite"),
+        (lambda: SoftTuning(network(), [1.0] * 3, 9, power=-1.0), "power must"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, at=True), "at must be None or in"),
         (lambda: SoftTuning(network(), [1.0] * 3, 9, window=True), "window must be in"),
         (

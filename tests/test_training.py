@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
@@ -73,7 +73,6 @@ def checkpoint(tmp_path):
 # Batches -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 9), st.integers(0, 40))
 def test_a_batch_depends_on_its_number_alone(n, size, seed, step):
     size = min(n, size)

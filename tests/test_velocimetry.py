@@ -40,7 +40,7 @@ def error(model, frames):
     return orbits.equivariance_error(model, frames, ORBIT).max().item()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     side=st.integers(32, 45),
     window=st.integers(9, 20),
@@ -90,7 +90,6 @@ def test_the_first_of_equal_peaks_breaks_it(monkeypatch):
     assert error(cross_correlation, stripes) > 1
 
 
-@settings(max_examples=20, deadline=None)
 @given(dx=st.integers(-3, 3), dy=st.integers(-3, 3), seed=st.integers(0, 99))
 def test_cross_correlation_finds_a_shift_of_whole_pixels(dx, dy, seed):
     scene = data.particle_pairs(1, size=48, seed=seed).frames[:, :1]
@@ -117,7 +116,7 @@ def test_chunks_and_brightness_change_nothing(pairs):
     torch.testing.assert_close(brighter, flow, atol=1e-4, rtol=0)  # contrast has a floor
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 99), reach=st.integers(1, 4))
 def test_group_average_commutes_for_any_weights(seed, reach):
     torch.manual_seed(seed)
@@ -195,7 +194,6 @@ def test_network_does_not_see_brightness():
     torch.testing.assert_close(net(0.2 + 0.5 * frames), net(frames), atol=1e-4, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 99), g=st.integers(0, 15))
 def test_errors_do_not_depend_on_the_pose(seed, g):
     torch.manual_seed(seed)
@@ -242,13 +240,13 @@ def test_frames_that_are_not_finite_are_refused_or_seen_in_the_answer():
     ],
 )  # fmt: skip
 def test_sizes_out_of_range_are_refused(arguments, name):
-    with pytest.raises(ValueError, match=f"{name} must"):
+    with pytest.raises(ValueError, match=name):
         cross_correlation(torch.rand(1, 2, 24, 24), **arguments)
 
 
 def test_models_that_do_not_fit_are_refused():
     for bad in ({"reach": 0}, {"reach": True}, {"width": 0}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
+        with pytest.raises(ValueError, match=next(iter(bad))):
             CostVolumeNet(**bad)
     with pytest.raises(ValueError, match="multiples of 4"):
         CostVolumeNet()(torch.rand(1, 2, 18, 16))

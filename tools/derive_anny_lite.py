@@ -58,7 +58,7 @@ for letter, side in SIDES:
 
 
 def part_of_bone(bone: str) -> int:
-    """Return the number of the part that a bone belongs to."""
+    """Returns the number of the part that a bone belongs to."""
     side = dict(SIDES).get(bone.rpartition(".")[2], "")
     for number, (name, (_, _, bones)) in enumerate(PARTS.items()):
         sided = name.startswith(("left", "right"))
@@ -68,7 +68,7 @@ def part_of_bone(bone: str) -> int:
 
 
 def adults(model) -> tuple[np.ndarray, np.ndarray]:
-    """Return rest vertices (n, V, 3) and joints (n, P, 3) of random adults, root at the origin."""
+    """Returns rest vertices (n, V, 3) and joints (n, P, 3) of random adults, root at the origin."""
     draw = np.random.default_rng(SEED)
     heads = [model.bone_labels.index(joint) for _, joint, _ in PARTS.values()]
     vertices, joints = [], []
@@ -87,7 +87,7 @@ def adults(model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outer(faces: np.ndarray, count: int) -> np.ndarray:
-    """Return the indices of the vertices of the largest connected part of the mesh."""
+    """Returns the indices of the vertices of the largest connected part of the mesh."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     graph = sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(count, count))
     _, label = csgraph.connected_components(graph, directed=False)
@@ -95,7 +95,7 @@ def outer(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def coarser(points: np.ndarray, faces: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return n chosen vertices, and triangles between them: clusters along the surface."""
+    """Returns n chosen vertices, and triangles between them: clusters along the surface."""
     chosen, apart = [0], np.full(len(points), np.inf)
     while len(chosen) < n:
         apart = np.minimum(apart, np.linalg.norm(points - points[chosen[-1]], axis=1))

@@ -22,7 +22,7 @@ CELLS = {
 
 
 def figure(chapter: str, cell: str) -> bytes:
-    """Return the first PNG that a cell of an executed chapter left."""
+    """Returns the first PNG that a cell of an executed chapter left."""
     path = ROOT / "build/executed" / f"{chapter}.ipynb"
     for one in nbformat.read(path, as_version=4).cells:
         if one.id == cell:

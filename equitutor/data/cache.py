@@ -22,7 +22,7 @@ AT_ONCE = 8  # files of a set that are fetched at the same time
 
 
 def data_folder() -> Path | None:
-    """Return the folder that ``EQUITUTOR_DATA`` names, or None when the variable is not set.
+    """Returns the folder that ``EQUITUTOR_DATA`` names, or None when the variable is not set.
 
     Raises:
         DataError: the variable names something that is not a folder.
@@ -40,7 +40,7 @@ def data_folder() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads: ``EQUITUTOR_CACHE``, else the system's cache folder."""
+    """Returns the folder for downloads: ``EQUITUTOR_CACHE``, else the system's cache folder."""
     import pooch
 
     value = os.environ.get("EQUITUTOR_CACHE")
@@ -48,7 +48,7 @@ def cache_folder() -> Path:
 
 
 def locate(name: str) -> Path | None:
-    """Return where the file ``name`` lies on this machine, unchecked, or None.
+    """Returns where the file ``name`` lies on this machine, unchecked, or None.
 
     Args:
         name: ``<set>/<file>``, as in the registry.
@@ -70,7 +70,7 @@ def locate(name: str) -> Path | None:
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Return the path of the data file ``name``, with its checksum verified.
+    """Returns the path of the data file ``name``, with its checksum verified.
 
     Looks in ``EQUITUTOR_DATA``, then in the cache, then downloads. A broken
     file in the cache, or from the network, is fetched once more; one in ``EQUITUTOR_DATA`` is
@@ -119,7 +119,7 @@ def _verified(name: str, file: File, progress: bool) -> Path:
 
 
 def fetch_all(name: str, folder: str = "") -> dict[str, Path]:
-    """Return the paths of all files of the set ``name``, each verified: file name to path.
+    """Returns the paths of all files of the set ``name``, each verified: file name to path.
 
     Missing files are downloaded several at a time, under one progress bar. What was fetched
     before a failure stays in the cache.
@@ -196,7 +196,7 @@ def _get(url: str, path: Path, label: str, size: int, progress: bool) -> None:
 
 
 def _mismatch(path: Path, file: File) -> str | None:
-    """Return how the file at ``path`` differs from its entry in the registry, or None."""
+    """Returns how the file at ``path`` differs from its entry in the registry, or None."""
     algorithm, expected = file.checksum.split(":")
     stat = path.stat()
     found = _checksum(path, algorithm, stat.st_size, stat.st_mtime_ns)
@@ -210,7 +210,7 @@ def _mismatch(path: Path, file: File) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _checksum(path: Path, algorithm: str, size: int, mtime_ns: int) -> str:
-    """Return the checksum; size and time are there so that a changed file is read again."""
+    """Returns the checksum; size and time are there so that a changed file is read again."""
     import pooch
 
     return pooch.file_hash(str(path), alg=algorithm)

@@ -17,7 +17,7 @@ def centered(
     keep: Collection[str] | None = None,
     alone: bool = False,
 ) -> Scenes:
-    """Return one scene around each object that stands far enough from the photograph's border.
+    """Returns one scene around each object that stands far enough from the photograph's border.
 
     So a window can slide over a scene as far as its border, and nothing is padded. An object is in
     the middle up to half a pixel. Objects of other classes than those of ``keep`` stay in the

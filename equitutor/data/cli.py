@@ -10,7 +10,7 @@ from equitutor.data.registry import SETS, dataset
 
 
 def main(argv: list[str]) -> int:
-    """Return the exit code of the command: 0 done, 1 data can't be had, 2 wrong usage.
+    """Returns the exit code of the command: 0 done, 1 data can't be had, 2 wrong usage.
 
     Args:
         argv: the words after ``python -m equitutor data``: none to list the sets,
@@ -88,7 +88,7 @@ def _located(name: str) -> list[Path | None]:
 
 
 def _found(name: str) -> str:
-    """Return where a set's files are, in a few words."""
+    """Returns where a set's files are, in a few words."""
     paths = _located(name)
     there = [path for path in paths if path]
     if not there:

@@ -35,7 +35,7 @@ class Clouds:
 
 
 def center_and_scale(points: Tensor) -> Tensor:
-    """Return the clouds moved to their center of mass and scaled to a radius of 1.
+    """Returns the clouds moved to their center of mass and scaled to a radius of 1.
 
     Args:
         points: ``(..., P, 3)``, floating point, P >= 1.
@@ -61,7 +61,7 @@ def center_and_scale(points: Tensor) -> Tensor:
 
 
 def sample_surface(vertices: Tensor, faces: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Return points of the surface of a mesh, ``(n, 3)``, all parts of it equally likely.
+    """Returns points of the surface of a mesh, ``(n, 3)``, all parts of it equally likely.
 
     Args:
         vertices: ``(V, 3)``, floating point.
@@ -107,7 +107,7 @@ def sample_surface(vertices: Tensor, faces: Tensor, n: int, generator: torch.Gen
 
 
 def pcl_shapes(split: str) -> Clouds:
-    """Return scanned models of animals and of a person, 3400 points each.
+    """Returns scanned models of animals and of a person, 3400 points each.
 
     Args:
         split: ``"train"`` (cat, horse, lioness, michael, wolf) or ``"test"`` (all but the wolf,
@@ -136,7 +136,7 @@ def pcl_shapes(split: str) -> Clouds:
 
 
 def geometric_shapes(points: int = 1024, seed: int = 0, solid_only: bool = True) -> Clouds:
-    """Return one cloud of each geometric shape, sampled from its mesh.
+    """Returns one cloud of each geometric shape, sampled from its mesh.
 
     The published training and test meshes are the same: only poses and points can be held out,
     so there is no split here.
@@ -181,7 +181,7 @@ def geometric_shapes(points: int = 1024, seed: int = 0, solid_only: bool = True)
 
 
 def _sampled(meshes, points: int, seed: int) -> Tensor:
-    """Return one normalized cloud ``(N, points, 3)`` for each mesh (vertices, faces)."""
+    """Returns one normalized cloud ``(N, points, 3)`` for each mesh (vertices, faces)."""
     generator = torch.Generator().manual_seed(seed)
     clouds = [
         sample_surface(torch.from_numpy(vertices), torch.from_numpy(faces), points, generator)
@@ -191,7 +191,7 @@ def _sampled(meshes, points: int, seed: int) -> Tensor:
 
 
 def modelnet10_voxels(split: str, points: int = 512, seed: int = 0) -> Clouds:
-    """Return chairs and monitors of ModelNet10, as points in the surface voxels of 32^3 grids.
+    """Returns chairs and monitors of ModelNet10, as points in the surface voxels of 32^3 grids.
 
     A surface voxel is filled and has an empty one on at least one of its six sides. Points are
     drawn at random from the surface voxels, and at random inside the voxel. The grids come from
@@ -233,7 +233,7 @@ def modelnet10_voxels(split: str, points: int = 512, seed: int = 0) -> Clouds:
 
 
 def surface(grid: np.ndarray) -> np.ndarray:
-    """Return which voxels are filled and have an empty one on one of their six sides.
+    """Returns which voxels are filled and have an empty one on one of their six sides.
 
     Args:
         grid: bool ``(D, H, W)``; beyond its border all is empty.

@@ -43,7 +43,7 @@ class Detections:
 
 
 def blood_cells(split: str) -> Detections:
-    """Return one split of BCCD: 640 x 480 photographs of blood, with a box around each cell.
+    """Returns one split of BCCD: 640 x 480 photographs of blood, with a box around each cell.
 
     Boxes one pixel wide or high are left out: the published set has two, slips of the mouse.
 

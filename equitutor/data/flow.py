@@ -51,7 +51,7 @@ class FlowPairs:
 
 
 def flow_pairs(kind: str) -> FlowPairs:
-    """Return pairs of particle images as they are used to measure flow (PIV).
+    """Returns pairs of particle images as they are used to measure flow (PIV).
 
     Args:
         kind: with known flow, 256 x 256 pixels: ``"backstep"`` (1 pair), ``"dns_turbulence"``

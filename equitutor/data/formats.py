@@ -44,7 +44,7 @@ def unzip(path: Path) -> Iterator[bytes]:
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Return the array of a gzipped IDX file, the format of MNIST.
+    """Returns the array of a gzipped IDX file, the format of MNIST.
 
     Args:
         path: the ``.gz`` file.
@@ -97,7 +97,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
 
 
 def _idx_shape(path: Path, head: bytes, ndim: int) -> tuple[tuple[int, ...], int]:
-    """Return the shape that a header says, and how many bytes the file then has to hold."""
+    """Returns the shape that a header says, and how many bytes the file then has to hold."""
     magic, expected = head[:4], bytes([0, 0, 8, ndim])
     if magic != expected:
         kind = _IDX_TYPES.get(magic[2]) if magic[:2] == b"\0\0" else None
@@ -110,7 +110,7 @@ def _idx_shape(path: Path, head: bytes, ndim: int) -> tuple[tuple[int, ...], int
 
 
 def read_cifar10(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels and labels of one split of a CIFAR-10 archive, without unpacking it to disk.
+    """Returns pixels and labels of one split of a CIFAR-10 archive, without unpacking it to disk.
 
     Args:
         path: a ``.tar.gz`` with pickled batches, of any protocol, written by Python 2 or 3 with
@@ -159,7 +159,7 @@ def read_cifar10(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _batch(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels ``(n, 3, 32, 32)`` and labels ``(n,)`` of one pickled batch."""
+    """Returns pixels ``(n, 3, 32, 32)`` and labels ``(n,)`` of one pickled batch."""
     try:
         batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -223,7 +223,7 @@ class _Array:
 
 
 def _array(value) -> np.ndarray:
-    """Return the array that a pickle described; TypeError or ValueError if it described none."""
+    """Returns the array that a pickle described; TypeError or ValueError if it described none."""
     if not isinstance(value, _Array) or not isinstance(value.kind, _Type):
         raise TypeError(f"a {type(value).__name__.strip('_')}, expected an array")
     raw = value.raw.text.encode("latin-1") if isinstance(value.raw, _Text) else value.raw
@@ -232,7 +232,7 @@ def _array(value) -> np.ndarray:
 
 
 def _integers(value) -> np.ndarray:
-    """Return int64 ``(n,)`` of an array, or of a list of ints or NumPy's ints."""
+    """Returns int64 ``(n,)`` of an array, or of a list of ints or NumPy's ints."""
     if isinstance(value, _Array):
         found = _array(value)
         if found.ndim != 1:

@@ -18,7 +18,7 @@ Mesh = tuple[Tensor, Tensor]  # vertices (V, 3), faces (F, 3)
 
 
 def furniture(n: int, points: int = 128, seed: int = 0) -> Clouds:
-    """Return clouds of points on furniture of random proportions, the classes in turn.
+    """Returns clouds of points on furniture of random proportions, the classes in turn.
 
     The classes: bed, chair, dresser, lamp, monitor, sofa, table, toilet. No download.
 
@@ -54,7 +54,7 @@ def furniture(n: int, points: int = 128, seed: int = 0) -> Clouds:
 
 
 def box(x: float, y: float, z: float, width: float, depth: float, height: float) -> Mesh:
-    """Return a box: ``x, y`` the middle of its bottom, ``z`` the bottom's height."""
+    """Returns a box: ``x, y`` the middle of its bottom, ``z`` the bottom's height."""
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)  # (8, 3), z runs fastest
     corners = corners - torch.tensor([0.5, 0.5, 0.0])
     vertices = corners * torch.tensor([width, depth, height]) + torch.tensor([x, y, z])
@@ -65,7 +65,7 @@ def box(x: float, y: float, z: float, width: float, depth: float, height: float)
 def cylinder(
     x: float, y: float, z: float, radius: float, height: float, top: float | None = None
 ) -> Mesh:
-    """Return an upright cylinder, or a cone cut off where it has the radius ``top``."""
+    """Returns an upright cylinder, or a cone cut off where it has the radius ``top``."""
     angle = torch.arange(SIDES) * (2 * math.pi / SIDES)
     ring = torch.stack([angle.cos(), angle.sin(), torch.zeros(SIDES)], 1)  # (SIDES, 3)
     rise = torch.tensor([0.0, 0.0, height])
@@ -81,14 +81,14 @@ def cylinder(
 
 
 def _union(meshes: list[Mesh]) -> Mesh:
-    """Return the meshes as one; where they overlap, both surfaces stay."""
+    """Returns the meshes as one; where they overlap, both surfaces stay."""
     starts = torch.tensor([0, *(len(vertices) for vertices, _ in meshes)]).cumsum(0)
     faces = [faces + start for (_, faces), start in zip(meshes, starts[:-1], strict=True)]
     return torch.cat([vertices for vertices, _ in meshes]), torch.cat(faces)
 
 
 def _legs(width: float, depth: float, height: float, thick: float) -> list[Mesh]:
-    """Return four legs under the corners of a top of ``width`` x ``depth``."""
+    """Returns four legs under the corners of a top of ``width`` x ``depth``."""
     x, y = (width - thick) / 2, (depth - thick) / 2
     return [box(a * x, b * y, 0, thick, thick, height) for a in (-1, 1) for b in (-1, 1)]
 

@@ -54,7 +54,7 @@ class Images:
 
 
 def mnist(split: str) -> Images:
-    """Return one split of MNIST: 28 x 28 gray images of handwritten digits.
+    """Returns one split of MNIST: 28 x 28 gray images of handwritten digits.
 
     Args:
         split: ``"train"`` (60000 images) or ``"test"`` (10000).
@@ -82,7 +82,7 @@ def mnist(split: str) -> Images:
 
 
 def handful() -> Images:
-    """Return 20 test digits of MNIST, two of each class, that come with the book. No download.
+    """Returns 20 test digits of MNIST, two of each class, that come with the book. No download.
 
     They are picked: networks of the book read them.
 
@@ -99,7 +99,7 @@ def handful() -> Images:
 
 
 def hundred() -> Images:
-    """Return 100 test digits of MNIST, the first ten of each class. No download, not picked.
+    """Returns 100 test digits of MNIST, the first ten of each class. No download, not picked.
 
     Raises:
         DataError: the file is not at hand: the package was installed without the book's files.
@@ -125,7 +125,7 @@ def _of_the_book(name: str) -> Images:
 
 
 def cifar10(split: str) -> Images:
-    """Return one split of CIFAR-10: 32 x 32 color photographs of ten classes.
+    """Returns one split of CIFAR-10: 32 x 32 color photographs of ten classes.
 
     Reads the full archive if it is on this machine; else a subset, if ``EQUITUTOR_DATA`` holds
     it; else downloads the full one (170 MB). The field ``subset`` says which it was. The full
@@ -156,7 +156,7 @@ def cifar10(split: str) -> Images:
 
 
 def cifar10_jpeg(split: str) -> Images:
-    """Return one split of "CIFAR-10, JPEG copy": all images of CIFAR-10, saved once as JPEG.
+    """Returns one split of "CIFAR-10, JPEG copy": all images of CIFAR-10, saved once as JPEG.
 
     For machines that cannot reach the original. The copies lie 30.5 dB (median) from the true
     pixels, so results on them carry the name of the copy. Sorted by class.
@@ -182,7 +182,7 @@ def cifar10_jpeg(split: str) -> Images:
 
 @lru_cache(maxsize=2)  # both splits: a process decodes 60000 files once
 def _jpeg_images(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels (N, 3, 32, 32), uint8, and labels (N,) of an archive split/class/n.jpg."""
+    """Returns the pixels (N, 3, 32, 32), uint8, and labels (N,) of an archive split/class/n.jpg."""
     from PIL import Image
 
     pixels, labels = [], []
@@ -200,7 +200,7 @@ def _jpeg_images(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def digits(split: str, size: int = 24) -> Images:
-    """Return one split of scikit-learn's 8 x 8 digits, enlarged bilinearly. No download.
+    """Returns one split of scikit-learn's 8 x 8 digits, enlarged bilinearly. No download.
 
     Choose ``size`` with the patch size p of the model in mind: at a scale ``size / 8`` that is
     a multiple of p (32 pixels for p = 4), interpolation makes the p polyphase components
@@ -239,7 +239,7 @@ def digits(split: str, size: int = 24) -> Images:
 
 
 def on_canvas(x: Tensor, size: int) -> Tensor:
-    """Return the images centered on a larger black canvas, ``(N, C, size, size)``.
+    """Returns the images centered on a larger black canvas, ``(N, C, size, size)``.
 
     Where the margin is odd, the extra row is below and the extra column on the right.
 
@@ -272,7 +272,7 @@ def _check_split(split: str) -> None:
 
 
 def _unit(pixels: np.ndarray) -> Tensor:
-    """Return bytes 0..255 as float32 in [0, 1]."""
+    """Returns bytes 0..255 as float32 in [0, 1]."""
     return torch.from_numpy(pixels.astype(np.float32)).div_(255)
 
 

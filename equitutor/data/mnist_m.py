@@ -20,7 +20,7 @@ TEST_PHOTOS = 15  # of the 60; no photograph stands behind digits of both splits
 
 
 def mnist_m(split: str, n: int | None = None, seed: int = 0) -> Images:
-    """Return MNIST digits over crops of photographs, 28 x 28 in color, by the recipe of MNIST-M.
+    """Returns MNIST digits over crops of photographs, 28 x 28 in color, by the recipe of MNIST-M.
 
     A digit's pixels above zero become white; the image is |crop - digit| in each channel. The
     photographs are 60 of BSDS500's: 45 of them for training, the other 15 for testing. These are
@@ -71,7 +71,7 @@ def mnist_m(split: str, n: int | None = None, seed: int = 0) -> Images:
 
 
 def blend(digit: Tensor, ground: Tensor) -> Tensor:
-    """Return |ground - digit|, float32 ``(N, 3, H, W)``.
+    """Returns |ground - digit|, float32 ``(N, 3, H, W)``.
 
     Args:
         digit: bool ``(N, 1, H, W)``, True where there is ink.

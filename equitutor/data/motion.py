@@ -27,7 +27,7 @@ ACROBATIC = (
 
 
 def motion(name: str) -> Motion:
-    """Return a clip of CMU's or DeepMimic's motion capture.
+    """Returns a clip of CMU's or DeepMimic's motion capture.
 
     Args:
         name: one of ``EVERYDAY`` or ``ACROBATIC``.
@@ -52,7 +52,7 @@ def motion(name: str) -> Motion:
 
 
 def retarget(clip: Motion, parts: Sequence[str], directions: Tensor) -> Tensor:
-    """Return the clip on a body with another rest pose: rotations ``(T, P, 3, 3)``, float64.
+    """Returns the clip on a body with another rest pose: rotations ``(T, P, 3, 3)``, float64.
 
     Each part first turns, by the smallest rotation, from where it points on the body at rest to
     where it points in the clip's rest pose, and then as in the clip. So parts point where they do

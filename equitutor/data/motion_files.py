@@ -80,7 +80,7 @@ class Motion:
 
 
 def read_cmu(skeleton: Path, frames: Path, name: str = "") -> Motion:
-    """Return the motion of an ASF skeleton and an AMC file.
+    """Returns the motion of an ASF skeleton and an AMC file.
 
     A bone's rotation in the world is that of its parent times C M C^-1, where C turns the world's
     axes to the bone's own and M comes from the frame; both turn about x first, then y, then z. What
@@ -145,7 +145,7 @@ class _Bone:
 
 
 def _read_asf(path: Path) -> tuple[dict[str, _Bone], float, float]:
-    """Return the bones by name, root included, radians in a unit of angle, and a unit of length."""
+    """Returns bones by name, root included, radians in a unit of angle, and a unit of length."""
     bones = {"root": _Bone(np.zeros(3), np.zeros(3), _ROOT_DOF)}
     units = {"length": _CMU_LENGTH, "angle": "deg"}
     section, entries, parents = "", None, {}
@@ -209,7 +209,7 @@ def _read_root(root: _Bone, word: str, rest: list[str]) -> None:
 
 
 def _bone(entries: dict[str, list[str]]) -> _Bone:
-    """Return the bone of a block of lines."""
+    """Returns the bone of a block of lines."""
     known = {"id", "direction", "length", "axis", "dof", "limits", "bodymass", "cofmass"}
     if unknown := set(entries) - known:
         raise ValueError(f"a bone has {sorted(unknown)[0]!r}, which is not known")
@@ -239,7 +239,7 @@ def _check_order(words: list[str]) -> None:
 
 
 def _from_the_root(path: Path, bones: dict[str, _Bone]) -> dict[str, None]:
-    """Return the bones of the parts and all above them, each after its parent."""
+    """Returns the bones of the parts and all above them, each after its parent."""
     order = {"root": None}
     for bone in _CMU_BONES:
         branch = {}
@@ -254,7 +254,7 @@ def _from_the_root(path: Path, bones: dict[str, _Bone]) -> dict[str, None]:
 
 
 def _read_amc(path: Path, bones: dict[str, _Bone], angle: float):
-    """Return for each bone that moves its numbers (T, dof), in radians, and the rate.
+    """Returns for each bone that moves its numbers (T, dof), in radians, and the rate.
 
     Args:
         bones: of the skeleton. angle: radians in its unit, for a file that does not name its own.
@@ -317,7 +317,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def _euler(angles: np.ndarray) -> np.ndarray:
-    """Return Rz Ry Rx, (T, 3, 3), of angles about x, y and z, (T, 3), radians."""
+    """Returns Rz Ry Rx, (T, 3, 3), of angles about x, y and z, (T, 3), radians."""
     product = np.tile(np.eye(3), (len(angles), 1, 1))
     for axis, angle in enumerate(angles.T):
         c, s = np.cos(angle), np.sin(angle)
@@ -329,7 +329,7 @@ def _euler(angles: np.ndarray) -> np.ndarray:
 
 
 def read_deepmimic(path: Path, name: str = "") -> Motion:
-    """Return the motion of a DeepMimic clip: 43 numbers a frame, after its duration.
+    """Returns the motion of a DeepMimic clip: 43 numbers a frame, after its duration.
 
     The abdomen turns halfway between pelvis and chest; head and hands follow neck and forearm.
 
@@ -390,7 +390,7 @@ def _mimic_numbers() -> Iterator[tuple[str, int, int]]:
 
 
 def _quaternion(q: np.ndarray) -> np.ndarray:
-    """Return rotations (T, 3, 3) of quaternions (T, 4), real part first, of any length above 0."""
+    """Returns rotations (T, 3, 3) of quaternions (T, 4), real part first, of any length above 0."""
     w, x, y, z = (q / np.linalg.norm(q, axis=1, keepdims=True)).T
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -401,6 +401,6 @@ def _quaternion(q: np.ndarray) -> np.ndarray:
 
 
 def _halfway(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the rotations nearest to the mean of two, (T, 3, 3)."""
+    """Returns the rotations nearest to the mean of two, (T, 3, 3)."""
     u, _, vt = np.linalg.svd(a + b)
     return u @ vt

@@ -37,7 +37,7 @@ class Particles:
 
 
 def drift(position: np.ndarray, field: Field, time: float) -> np.ndarray:
-    """Return where the particles are after ``time``, by the midpoint rule.
+    """Returns where the particles are after ``time``, by the midpoint rule.
 
     Negating ``time`` does the same, to the last bit, as negating the field.
 
@@ -57,7 +57,7 @@ def drift(position: np.ndarray, field: Field, time: float) -> np.ndarray:
 
 
 def image_pair(particles: Particles, field: Field, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return two frames of drifting particles, and the flow between them.
+    """Returns two frames of drifting particles, and the flow between them.
 
     Args:
         particles: at the middle of the interval.
@@ -88,7 +88,7 @@ def image_pair(particles: Particles, field: Field, size: int) -> tuple[np.ndarra
 
 
 def _photograph(position: np.ndarray, particles: Particles, axis: np.ndarray) -> np.ndarray:
-    """Return the image ``(H, W)`` of Gaussian spots; it saturates at 1, as a camera does."""
+    """Returns the image ``(H, W)`` of Gaussian spots; it saturates at 1, as a camera does."""
     offset = axis - position[:, :, None]  # (M, 2, S)
     spots = np.exp(-8 * (offset / particles.diameter[:, None, None]) ** 2)
     return np.minimum((spots[:, 1] * particles.brightness[:, None]).T @ spots[:, 0], 1)
@@ -108,7 +108,7 @@ def particle_pairs(
     ),
     max_shift: float = 3.0,
 ) -> FlowPairs:
-    """Return generated particle images with their flow, the kinds in turn. No download.
+    """Returns generated particle images with their flow, the kinds in turn. No download.
 
     The largest displacement in a pair is between a third of ``max_shift`` and ``max_shift``. All
     kinds but ``"rightward"`` are as likely in each of the 16 poses of the square and of time:
@@ -156,7 +156,7 @@ def particle_pairs(
 
 
 def random_particles(size: int, max_shift: float, rng: np.random.Generator) -> Particles:
-    """Return particles, 1 in 20 pixels, also beyond the edge, from where they may drift in."""
+    """Returns particles, 1 in 20 pixels, also beyond the edge, from where they may drift in."""
     edge = size / 2 + max_shift + 3
     m = round(0.05 * (2 * edge) ** 2)
     return Particles(
@@ -165,7 +165,7 @@ def random_particles(size: int, max_shift: float, rng: np.random.Generator) -> P
 
 
 def random_field(kind: str, size: int, max_shift: float, rng: np.random.Generator) -> Field:
-    """Return a random field of a kind of `FIELDS`, scaled to a random largest velocity.
+    """Returns a random field of a kind of `FIELDS`, scaled to a random largest velocity.
 
     Args:
         kind: as for `particle_pairs`.
@@ -186,7 +186,7 @@ def _direction(rng: np.random.Generator) -> np.ndarray:
 
 
 def _across(p: np.ndarray) -> np.ndarray:
-    """Return the vectors turned by 90 degrees."""
+    """Returns the vectors turned by 90 degrees."""
     return np.stack([-p[..., 1], p[..., 0]], -1)
 
 

@@ -21,7 +21,7 @@ FLO_UNKNOWN = 1e9  # Middlebury: a larger value says that the flow is not known 
 
 
 def read_picture(path: Path, mode: str) -> np.ndarray:
-    """Return the pixels of a picture in any format that Pillow knows.
+    """Returns the pixels of a picture in any format that Pillow knows.
 
     Args:
         path: the file.
@@ -79,7 +79,7 @@ class Annotation(NamedTuple):
 
 
 def read_voc(path: Path, classes: tuple[str, ...]) -> Annotation:
-    """Return the size, the boxes and the labels of a Pascal VOC annotation.
+    """Returns the size, the boxes and the labels of a Pascal VOC annotation.
 
     VOC names the first and the last pixel of a box, and counts them from 1. So the left and upper
     edge of a box lie 1 before its first pixel's number, and a box of one pixel has the area 1.
@@ -154,7 +154,7 @@ def _children(path: Path):
 
 
 def _object(item: ElementTree.Element, classes: tuple[str, ...], path: Path):
-    """Return the label, the four numbers of the box and whether it is difficult."""
+    """Returns the label, the four numbers of the box and whether it is difficult."""
     name = item.findtext("name")
     name = name.strip() if name else name
     if name not in classes:
@@ -179,7 +179,7 @@ def _number(element: ElementTree.Element, tag: str, path: Path) -> float:
 
 
 def read_flo(path: Path) -> np.ndarray:
-    """Return the flow in a Middlebury ``.flo`` file.
+    """Returns the flow in a Middlebury ``.flo`` file.
 
     Returns:
         float32 ``(2, H, W)``: displacement in pixels to the right, and down. NaN where the file

@@ -52,7 +52,7 @@ def _mnist(name: str, size: int, sha256: str) -> File:
 
 
 def _listed() -> dict[str, tuple[File, ...]]:
-    """Return the files of each set in ``listing.json``."""
+    """Returns the files of each set in ``listing.json``."""
     listing = json.loads(Path(__file__).with_name("listing.json").read_text(encoding="utf-8"))
     return {
         name: tuple(
@@ -199,7 +199,7 @@ SETS: dict[str, DataSet] = {
 
 
 def dataset(name: str) -> DataSet:
-    """Return the data set called ``name``.
+    """Returns the data set called ``name``.
 
     Raises:
         ValueError: the book knows no such set; the message lists those it knows.
@@ -217,7 +217,7 @@ def dataset(name: str) -> DataSet:
 
 
 def data_file(name: str) -> File:
-    """Return the registry's entry for ``name``, written ``<set>/<file>``.
+    """Returns the registry's entry for ``name``, written ``<set>/<file>``.
 
     Raises:
         TypeError: name is not a str.

@@ -56,7 +56,7 @@ class Scenes:
 
 
 def scenes(images: Images, n: int, size: int = 128, seed: int = 0) -> Scenes:
-    """Return scenes with a digit in the middle, 18 to 28 pixels tall, and clutter all around.
+    """Returns scenes with a digit in the middle, 18 to 28 pixels tall, and clutter all around.
 
     The clutter is a soft texture with scraps of other digits; none touches the digit to find.
 
@@ -92,7 +92,7 @@ def scenes(images: Images, n: int, size: int = 128, seed: int = 0) -> Scenes:
 def window(
     x: Tensor, boxes: Tensor, dy: int | Tensor, dx: int | Tensor, size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """Return the part of each scene that a detector sees, and the boxes in it.
+    """Returns the part of each scene that a detector sees, and the boxes in it.
 
     Args:
         x: scenes ``(N, C, H, W)``.
@@ -143,7 +143,7 @@ def window(
 def _scene(
     images: Images, scraps: list[Tensor], size: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return one scene ``(1, size, size)``, the box of its digit, and which digit it is."""
+    """Returns one scene ``(1, size, size)``, the box of its digit, and which digit it is."""
     index = _draw(0, len(images), generator)
     digit = _cut_out(images.x[index, 0], 2 * _draw(HEIGHTS[0] // 2, HEIGHTS[1] // 2 + 1, generator))
     height, width = digit.shape
@@ -159,7 +159,7 @@ def _scene(
 
 
 def _cut_out(image: Tensor, height: int) -> Tensor:
-    """Return the bright part of an image, scaled, with more contrast: enlarged strokes are soft.
+    """Returns the bright part of an image, scaled, with more contrast: enlarged strokes are soft.
 
     The sides are even, so that the part has the middle of a scene for its own.
     """
@@ -174,7 +174,7 @@ def _cut_out(image: Tensor, height: int) -> Tensor:
 
 
 def _texture(size: int, generator: torch.Generator) -> Tensor:
-    """Return soft noise ``(size, size)`` in [0, 0.6], of four sizes of grain."""
+    """Returns soft noise ``(size, size)`` in [0, 0.6], of four sizes of grain."""
     noise = torch.zeros(1, 1, size, size)
     for grain in (32, 16, 8, 4):
         cells = size // grain + 1
@@ -185,7 +185,7 @@ def _texture(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _scrap(images: Images, generator: torch.Generator) -> Tensor:
-    """Return a round part, soft at its edge, of a random digit."""
+    """Returns a round part, soft at its edge, of a random digit."""
     digit = _cut_out(images.x[_draw(0, len(images), generator), 0], HEIGHTS[1])
     size = height, width = [min(DIAMETER, side) for side in digit.shape]
     y, x = (_draw(0, whole - part + 1, generator)
@@ -215,5 +215,5 @@ def _paste(
 
 
 def _draw(low: int, high: int, generator: torch.Generator) -> int:
-    """Return a random int of low, ..., high - 1."""
+    """Returns a random int of low, ..., high - 1."""
     return int(torch.randint(low, high, (), generator=generator))

@@ -27,7 +27,7 @@ _PIECE = 1 << 16  # bytes of voxels at a time
 
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the vertices and triangles of an OFF mesh written as text.
+    """Returns the vertices and triangles of an OFF mesh written as text.
 
     Polygons of more than three corners are cut into a fan of triangles; colors, normals and
     coordinates of textures are left out. The header may run into the counts, ``OFF24 12 0``, as in
@@ -95,7 +95,7 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counts(line: str) -> tuple[int, int]:
-    """Return the numbers of vertices and faces; that of edges is not used by anybody."""
+    """Returns the numbers of vertices and faces; that of edges is not used by anybody."""
     counts = [whole(word) for word in line.split()]
     if len(counts) not in (2, 3) or min(counts) < 0:
         raise ValueError(f"{line[:40]!r} are no counts of vertices, faces and edges")
@@ -103,7 +103,7 @@ def _counts(line: str) -> tuple[int, int]:
 
 
 def _vertex(line: str, widths: tuple[int, ...]) -> list[float]:
-    """Return the point of a line, whose color, normal and texture are left out."""
+    """Returns the point of a line, whose color, normal and texture are left out."""
     numbers = [number(word) for word in line.split()]
     if len(numbers) not in widths:
         wanted = " or ".join(map(str, widths))
@@ -137,7 +137,7 @@ def _triangles(line: str, n_vertices: int) -> Iterator[tuple[int, int, int]]:
 
 
 def read_pcd(path: Path) -> np.ndarray:
-    """Return the points of a PCD file, the format of the Point Cloud Library.
+    """Returns the points of a PCD file, the format of the Point Cloud Library.
 
     All three ways to write it are read: as text, binary, and binary and compressed. Fields other
     than x, y and z are left out, whatever their type and count, and so are points that are not
@@ -197,7 +197,7 @@ def read_pcd(path: Path) -> np.ndarray:
 
 
 def _pcd_header(path: Path, stream: io.BufferedReader) -> dict[str, list[str]]:
-    """Return the words of each entry of the header, and leave the stream behind it."""
+    """Returns the words of each entry of the header, and leave the stream behind it."""
     header: dict[str, list[str]] = {}
     for _ in range(_PCD_HEADER):
         line = stream.readline(_PCD_HEADER)
@@ -225,7 +225,7 @@ def _pcd_header(path: Path, stream: io.BufferedReader) -> dict[str, list[str]]:
 
 
 def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], list[int], int]:
-    """Return the fields, the count of numbers in each, and the number of points."""
+    """Returns the fields, the count of numbers in each, and the number of points."""
     fields = header["FIELDS"]
 
     def numbers_of(entry: str, least: int, n: int) -> list[int]:
@@ -269,7 +269,7 @@ def _pcd_layout(path: Path, header: dict[str, list[str]]) -> tuple[list[str], li
 
 
 def _pcd_types(path: Path, header: dict[str, list[str]], fields: list[str]) -> list[str]:
-    """Return NumPy's name for the type of each field."""
+    """Returns NumPy's name for the type of each field."""
     sizes, types = header.get("SIZE", []), header.get("TYPE", [])
     known = [
         f"<{_PCD_TYPES[kind]}{size}"
@@ -285,7 +285,7 @@ def _pcd_types(path: Path, header: dict[str, list[str]], fields: list[str]) -> l
 
 
 def _pcd_text(path: Path, stream: io.BufferedReader, fields, counts, points: int) -> np.ndarray:
-    """Return the finite points ``(N, 3)`` of the lines that are left in the stream."""
+    """Returns the finite points ``(N, 3)`` of the lines that are left in the stream."""
     width = sum(counts)
     places = [sum(counts[: fields.index(axis)]) for axis in "xyz"]
     lines, values = 0, array("d")
@@ -309,7 +309,7 @@ def _pcd_text(path: Path, stream: io.BufferedReader, fields, counts, points: int
 
 
 def _pcd_unpacked(path: Path, body: bytes, size: int) -> bytes:
-    """Return the bytes of all fields of a compressed file; ``size`` is what its header says."""
+    """Returns the bytes of all fields of a compressed file; ``size`` is what its header says."""
     if len(body) < 8:
         raise FormatError(f"{path} is cut off: {len(body)} bytes after the header, expected 8")
     packed, unpacked = struct.unpack_from("<II", body)
@@ -330,7 +330,7 @@ def _pcd_unpacked(path: Path, body: bytes, size: int) -> bytes:
 
 
 def lzf_decompress(data: bytes, size: int) -> bytes:
-    """Return what LZF packed: runs of new bytes, and copies of earlier ones.
+    """Returns what LZF packed: runs of new bytes, and copies of earlier ones.
 
     Args:
         data: the packed bytes. size: of the result.
@@ -378,7 +378,7 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
 
 
 def read_voxels(path: Path) -> np.ndarray:
-    """Return the voxel grids of a gzipped NumPy file, without ever holding it as float64.
+    """Returns the voxel grids of a gzipped NumPy file, without ever holding it as float64.
 
     Args:
         path: a ``.npy.gz`` file of zeros and ones, float64 ``(N, 1, D, H, W)``.

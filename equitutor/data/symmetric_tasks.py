@@ -32,7 +32,7 @@ class Regression:
 def inertia(
     n: int, masses: int = 3, axis: str = "z", eps: float = 0.3, seed: int = 0
 ) -> Regression:
-    """Return point masses and a tensor that is their moment of inertia, bent along one axis.
+    """Returns point masses and a tensor that is their moment of inertia, bent along one axis.
 
     The target is that of `inertia_target`. Masses are softplus of a standard normal number,
     positions are standard normal.
@@ -63,7 +63,7 @@ def inertia(
 
 
 def inertia_target(x: Tensor, axis: str = "z", eps: float = 0.3) -> Tensor:
-    """Return J + eps (J e) e^T, row by row, where J is the moment of inertia about the origin.
+    """Returns J + eps (J e) e^T, row by row, where J is the moment of inertia about the origin.
 
     Args:
         x: ``(..., 4 k)``: k masses, then k positions.
@@ -94,7 +94,7 @@ def inertia_target(x: Tensor, axis: str = "z", eps: float = 0.3) -> Tensor:
 
 
 def cossim(n: int, keeps: str = "rotation", eps: float = 0.3, seed: int = 0) -> Regression:
-    """Return triples of vectors and the mean cosine between them, less a part that breaks a group.
+    """Returns triples of vectors and the mean cosine between them, less a part that breaks a group.
 
     The target is that of `cossim_target`.
 
@@ -120,7 +120,7 @@ def cossim(n: int, keeps: str = "rotation", eps: float = 0.3, seed: int = 0) -> 
 
 
 def cossim_target(x: Tensor, keeps: str = "rotation", eps: float = 0.3) -> Tensor:
-    """Return the mean cosine of three vectors, taken in turn, less eps times a breaking part.
+    """Returns the mean cosine of three vectors, taken in turn, less eps times a breaking part.
 
     That part is the mean length of the vectors if rotations are kept; if scaling is kept, the
     ratio of the sum of |entries| of the first vector to that of the two others.

@@ -47,7 +47,7 @@ class Trajectories:
 
 
 def trajectories(scene: str, past: int = 8, future: int = 12) -> Trajectories:
-    """Return all windows of one UCY scene, people seen from above, 2.5 positions a second.
+    """Returns all windows of one UCY scene, people seen from above, 2.5 positions a second.
 
     Use whole scenes for training and for testing: windows overlap, so a split by window would
     test on what was trained on.
@@ -77,7 +77,7 @@ def trajectories(scene: str, past: int = 8, future: int = 12) -> Trajectories:
 
 
 def read_walks(path: Path) -> np.ndarray:
-    """Return the rows of a file of walks, float64 ``(N, 4)``: frame, person, x, y in metres.
+    """Returns the rows of a file of walks, float64 ``(N, 4)``: frame, person, x, y in metres.
 
     Raises:
         FormatError: no rows, a row that is not four finite numbers, a frame or person that is no
@@ -103,7 +103,7 @@ def read_walks(path: Path) -> np.ndarray:
 def windows(
     rows: np.ndarray, past: int = 8, future: int = 12, step: int = STEP
 ) -> tuple[Tensor, Tensor]:
-    """Return every stretch of past + future positions in a row, and who walked it.
+    """Returns every stretch of past + future positions in a row, and who walked it.
 
     Args:
         rows: ``(N, 4)`` as `read_walks` gives them, in any order.
@@ -150,7 +150,7 @@ def windows(
 
 
 def past_and_future(paths: Tensor, past: int = 8) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a forecaster may see, what it has to forecast, and the last position seen.
+    """Returns what a forecaster may see, what it has to forecast, and the last position seen.
 
     Args:
         paths: ``(N, past + future, 2)``, metres.
@@ -178,7 +178,7 @@ def past_and_future(paths: Tensor, past: int = 8) -> tuple[Tensor, Tensor, Tenso
 
 
 def constant_velocity(x: Tensor, future: int = 12) -> Tensor:
-    """Return the forecast that everybody goes on as in the last step: ``(N, future, 2)``.
+    """Returns the forecast that everybody goes on as in the last step: ``(N, future, 2)``.
 
     Args:
         x: steps of the past ``(N, past - 1, 2)``.
@@ -194,7 +194,7 @@ def constant_velocity(x: Tensor, future: int = 12) -> Tensor:
 
 
 def displacement_errors(forecast: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance to the truth, averaged over a path (ADE), and at its end (FDE), metres.
+    """Returns the distance to the truth, averaged over a path (ADE), and at its end (FDE), metres.
 
     Args:
         forecast, y: positions ``(N, future, 2)``, metres.
@@ -219,7 +219,7 @@ def displacement_errors(forecast: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def street(
     n: int, past: int = 8, future: int = 12, breaking: float = 1.0, seed: int = 0
 ) -> Trajectories:
-    """Return generated walks along a street, for a machine without a network.
+    """Returns generated walks along a street, for a machine without a network.
 
     People walk along x in both directions, avoid the middle of the street, and drift to its sides
     at random. Mirroring x is an exact symmetry of this law. Mirroring y is one only for

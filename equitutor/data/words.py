@@ -4,7 +4,7 @@ import re
 
 
 def number(word: str) -> float:
-    """Return the number that a word is; NaN and infinity, too.
+    """Returns the number that a word is; NaN and infinity, too.
 
     Raises a ValueError where it is none, nor for other programs: Python alone knows 1_000.
 
@@ -18,7 +18,7 @@ def number(word: str) -> float:
 
 
 def whole(word: str) -> int:
-    """Return the whole number that a word is, of at most 18 digits.
+    """Returns the whole number that a word is, of at most 18 digits.
 
     Example:
         >>> whole("1e3")

@@ -223,14 +223,14 @@ def center_loss(maps: Tensor, targets: Tensor, box_weight: float = 1.0) -> Tenso
 
 
 def _centers(maps: Tensor) -> Tensor:
-    """Return the centers (h w, 2) of the cells, right and down, in pixels."""
+    """Returns the centers (h w, 2) of the cells, right and down, in pixels."""
     down, right = ((torch.arange(side, device=maps.device) + 0.5) * STRIDE
                    for side in maps.shape[2:])  # fmt: skip
     return torch.stack(torch.meshgrid(down, right, indexing="ij")[::-1], -1).flatten(0, 1)
 
 
 def _boxes(logs: Tensor) -> Tensor:
-    """Return the boxes (B, h w, 4) of all cells, in pixels, clipped to the image."""
+    """Returns the boxes (B, h w, 4) of all cells, in pixels, clipped to the image."""
     reach = STRIDE * logs.clamp(max=10).exp().flatten(2).transpose(1, 2)  # (B, P, 4)
     centers, (height, width) = _centers(logs), logs.shape[2:]
     boxes = torch.cat([centers - reach[..., :2], centers + reach[..., 2:]], -1)
@@ -239,7 +239,7 @@ def _boxes(logs: Tensor) -> Tensor:
 
 
 def _clipped(targets: Tensor, n: int, classes: int, cells) -> tuple[Tensor, Tensor]:
-    """Return boxes clipped to the image, and int64 labels, -1 where too little is visible."""
+    """Returns boxes clipped to the image, and int64 labels, -1 where too little is visible."""
     shape = tuple(targets.shape) if isinstance(targets, Tensor) else ()
     if len(shape) != 3 or shape[0] != n or shape[2] != 5 or not shape[1]:
         raise ValueError(f"targets must be ({n}, M, 5) with M >= 1, got {shape or type(targets)}")

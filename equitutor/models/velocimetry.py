@@ -68,14 +68,14 @@ def cross_correlation(
 
 
 def _centers(side: int, step: int) -> Tensor:
-    """Return window centers along an axis: as many as fit, symmetric about the middle."""
+    """Returns window centers along an axis: as many as fit, symmetric about the middle."""
     n = (side - 1) // step + 1
     middle = (side - 1) / 2
     return middle + step * (torch.arange(n, dtype=torch.float32) - (n - 1) / 2)  # exact: halves
 
 
 def _correlations(frames: Tensor, centers: list[Tensor], window: int, reach: int) -> Tensor:
-    """Return normalized correlations (B, n, m, S, S), shifts down and right in the last two."""
+    """Returns normalized correlations (B, n, m, S, S), shifts down and right in the last two."""
     shifts = range(-reach, reach + 1)
     sides = frames.shape[-2:]
     rows, columns = (
@@ -112,7 +112,7 @@ class _Axis:
 
 
 def _peak(table: Tensor) -> Tensor:
-    """Return the best shifts (B, 2, n, m), right and down, of correlations (B, n, m, S, S)."""
+    """Returns the best shifts (B, 2, n, m), right and down, of correlations (B, n, m, S, S)."""
     reach = table.shape[-1] // 2
     shift = torch.arange(-reach, reach + 1, dtype=table.dtype, device=table.device)
     log = table.clamp(min=1e-3).log()
@@ -126,7 +126,7 @@ def _peak(table: Tensor) -> Tensor:
 
 
 def _refine(log: Tensor) -> Tensor:
-    """Return the top of the parabola through each point and its two neighbors in the last axis."""
+    """Returns the top of the parabola through each point and its two neighbors in the last axis."""
     left, right = log.roll(1, -1), log.roll(-1, -1)
     left[..., 0], right[..., -1] = log[..., 0], log[..., -1]
     bend = 2 * log - left - right
@@ -135,7 +135,7 @@ def _refine(log: Tensor) -> Tensor:
 
 
 def _linear(side: int, centers: Tensor) -> Tensor:
-    """Return the matrix (side, n) that interpolates from the centers, constant beyond the last."""
+    """Returns the matrix (side, n) that interpolates from the centers, constant beyond the last."""
     pixel = torch.arange(side).to(centers)[:, None]
     step = centers[1] - centers[0] if len(centers) > 1 else 1.0
     inside = pixel.clamp(centers[0], centers[-1])

@@ -88,7 +88,7 @@ def plot_disk(
 
 
 def disk_grid(name: str, orbit: Orbit) -> tuple[int, int, int]:
-    """Return (planes, axes, angles); ValueError unless the orbit is a grid of disks."""
+    """Returns (planes, axes, angles); ValueError unless the orbit is a grid of disks."""
     params = orbit.params
     shape = tuple(len(column.unique()) for column in params.T)
     if len(shape) == 3 and shape[1] >= 3 and shape[2] >= 2:
@@ -107,7 +107,7 @@ def disk_grid(name: str, orbit: Orbit) -> tuple[int, int, int]:
 
 
 def disk_planes(orbit: Orbit, shape: tuple[int, int, int]) -> list[str]:
-    """Return "xy", "xz" or "yz" for each disk, read from the turns themselves."""
+    """Returns "xy", "xz" or "yz" for each disk, read from the turns themselves."""
     turns = orbit.extra["matrices"].view(*shape, 3, 3)[:, :, -1]  # by 180 degrees: 2 n n^T - 1
     along = turns.diagonal(dim1=-2, dim2=-1).mean(1)  # (planes, 3); -1 along the plane's normal
     normals = along.argmin(1).tolist()
@@ -137,7 +137,7 @@ def _haar_means(haar, results: Mapping[str, OrbitResult]) -> dict[str, float]:
 
 
 def _make_axes(planes: int, models: int):
-    """Return a fresh grid: models side by side, or the planes of a single model."""
+    """Returns a fresh grid: models side by side, or the planes of a single model."""
     rows, columns = (planes, models) if models > 1 else (1, planes)
     room = min((figures.WIDTH - 0.9) / columns, 3.2)  # inches for a disk and its labels
     style = dict(subplot_kw={"projection": "polar"}, layout="constrained")

@@ -114,7 +114,7 @@ def _plane_name(g: Tensor) -> str:
 
 
 def is_d4_time(orbit: Orbit) -> bool:
-    """Return whether the orbit runs over D4 x time reversal, in the order of `orbits.d4_time`.
+    """Returns whether the orbit runs over D4 x time reversal, in the order of `orbits.d4_time`.
 
     >>> from equitutor.orbits import d4_time, shifts
     >>> is_d4_time(d4_time()), is_d4_time(shifts(2, 2))
@@ -126,7 +126,7 @@ def is_d4_time(orbit: Orbit) -> bool:
 
 
 def tile_rows(orbit: Orbit) -> list[list[int]]:
-    """Return the rows of element indices, the identity first (or the 4 x 4 of `d4_time`).
+    """Returns the rows of element indices, the identity first (or the 4 x 4 of `d4_time`).
 
     >>> from equitutor.orbits import d4_time
     >>> tile_rows(d4_time())[0]
@@ -148,7 +148,7 @@ def _titles(orbit: Orbit, names: Sequence[str] | None) -> list[str]:
 
 
 def _tiles(result: OrbitResult, maps: Tensor | None, sample: int | None) -> Tensor:
-    """Return the tiles (G, H, W); a score makes a tile of one pixel."""
+    """Returns the tiles (G, H, W); a score makes a tile of one pixel."""
     if maps is None:
         return values_of(result, sample)[:, None, None]
     size = result.scores.shape
@@ -175,7 +175,7 @@ def _tiles(result: OrbitResult, maps: Tensor | None, sample: int | None) -> Tens
 
 
 def _make_axes(layouts: list, tiles: list[Tensor], titles: list[list[str]]):
-    """Return axes that give every tile the room it needs: blocks side by side, rows stacked."""
+    """Returns axes that give every tile the room it needs: blocks side by side, rows stacked."""
     wide = max(len(layout[0]) for layout in layouts)
     side_by_side = wide <= 4
     columns = len(layouts) if side_by_side else 1
@@ -194,7 +194,7 @@ def _lines(names: list[str]) -> int:
 
 
 def _decimals(scale) -> int:
-    """Return how many decimals the numbers in the tiles need: two digits of the largest."""
+    """Returns how many decimals the numbers in the tiles need: two digits of the largest."""
     largest = max(abs(scale.low), abs(scale.high))
     magnitude = math.floor(math.log10(largest)) if largest else 0
     return max(0, 1 - magnitude if magnitude < 0 else 2 - magnitude)

@@ -91,7 +91,7 @@ def box_consensus(result: OrbitResult, least: float = 0.5) -> BoxConsensus:
 
 
 def _agree(rows: Tensor, views: Tensor, weights: Tensor, least: float) -> tuple:
-    """Return box, label, confidence, coverage, held of one scene, from rows (G, K, 6) in it."""
+    """Returns box, label, confidence, coverage, held of one scene, from rows (G, K, 6) in it."""
     boxes, label = rows[..., :4], rows[..., 5].long()
     sure = rows[..., 4].nan_to_num(0) * weights[:, None]  # (G, K)
     flat, weight = boxes.flatten(0, 1), sure.flatten()
@@ -133,7 +133,7 @@ def _agree(rows: Tensor, views: Tensor, weights: Tensor, least: float) -> tuple:
 
 
 def _holds(views: Tensor, box: Tensor) -> Tensor:
-    """Return which windows (G, 4) hold the whole box (4,)."""
+    """Returns which windows (G, 4) hold the whole box (4,)."""
     return ((views[:, :2] <= box[:2] + EDGE) & (views[:, 2:] >= box[2:] - EDGE)).all(1)
 
 

@@ -106,7 +106,7 @@ def test_an_altered_line_is_refused_with_its_number_and_left_alone(file, change,
     assert not list(file.parent.glob(".toy*"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_single_byte_can_be_changed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("r") / "toy.jsonl"

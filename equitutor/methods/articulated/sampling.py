@@ -168,7 +168,7 @@ def random_scans(
 
 
 def _surface_points(body: Body, shape: tuple[int, int], generator):
-    """Return corners (B, n, 3) and barycentric coordinates (B, n, 3) of random surface points."""
+    """Returns corners (B, n, 3) and barycentric coordinates (B, n, 3) of random surface points."""
     a, b, c = body.template[body.faces].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=-1).double().cpu()
     count = shape[0] * shape[1]

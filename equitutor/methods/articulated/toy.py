@@ -62,7 +62,7 @@ def toy_body(rings: int = 9, around: int = 12) -> Body:
 
 
 def _link(part: int, length: float, widths: tuple[float, float], rings: int, around: int):
-    """Return vertices (V, 3) and triangles (F, 3) of one link along z, from 0 to its length."""
+    """Returns vertices (V, 3) and triangles (F, 3) of one link along z, from 0 to its length."""
     t = (torch.arange(rings, dtype=torch.float64) + 0.5) / rings * torch.pi  # pole to pole
     phi = torch.arange(around, dtype=torch.float64) / around * 2 * torch.pi
     t, phi = t[:, None], phi[None]
@@ -87,7 +87,7 @@ def _link(part: int, length: float, widths: tuple[float, float], rings: int, aro
 
 
 def _frame(direction: Tensor) -> Tensor:
-    """Return a rotation whose third column is the direction."""
+    """Returns a rotation whose third column is the direction."""
     z = direction / direction.norm()
     x = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0], dtype=z.dtype), z)
     x = x / x.norm()
@@ -95,7 +95,7 @@ def _frame(direction: Tensor) -> Tensor:
 
 
 def _modes(template: Tensor, label: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Return modes of vertices (3, V, 3) and of joints (3, P, 3)."""
+    """Returns modes of vertices (3, V, 3) and of joints (3, P, 3)."""
     offset = template - joints[label]
     longer = 0.12 * offset * (label >= 2)[:, None]
     thicker = torch.zeros_like(template)
