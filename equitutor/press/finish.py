@@ -39,7 +39,7 @@ def finish(site: Path) -> None:
         page = path.read_text(encoding="utf-8")
         if page.endswith(DONE):
             continue  # a build of some pages left it as it was
-        page = without_labels(without_repeats(page))
+        page = without_frames(without_labels(without_repeats(page)))
         if path.stem not in WITHOUT_TERMS:
             page = terms.linked(page, known, os.path.relpath(words, path.parent))
         if 'class="et-badge"' in page:  # a chapter
@@ -128,6 +128,23 @@ def without_labels(page: str) -> str:
     page = re.sub(r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1", page)
     page = re.sub(r'(<i class="theme-switch[^>]*?)\s+title="[^"]*"', r"\1", page)
     return page.replace('role="doc-biblioentry"', 'role="listitem"')
+
+
+def without_frames(page: str) -> str:
+    """Returns a page whose figures of a given width keep their shape where that is too wide.
+
+    Sphinx adds a height, which stays when the page is narrower, and a link to the bare file, which
+    takes the place of the large view (book.js).
+
+    Args:
+        page: HTML of the page.
+
+    >>> figure = '<img src="a.png" style="width: 814px; height: 258px;" />'
+    >>> without_frames(f'<a class="reference internal image-reference" href="a.png">{figure}</a>')
+    '<img src="a.png" style="width: 814px;" />'
+    """
+    page = re.sub(r'(<img[^>]*style="width: \d+px;) height: \d+px;', r"\1", page)
+    return re.sub(r'<a class="[^"]*image-reference"[^>]*>\s*(<img[^>]*>)\s*</a>', r"\1", page)
 
 
 def without_repeats(page: str) -> str:
