@@ -108,16 +108,25 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def show(browser, tmp_path, request):
-    """Opens HTML from disk, offline, waits for READY of the module; fails on errors, requests."""
-    troubles, context = [], browser.new_context(viewport={"width": 900, "height": 1400})
+@pytest.fixture(scope="session")
+def offline(browser):
+    """A context of the browser without a network, for the pages of all tests."""
+    context = browser.new_context(viewport={"width": 900, "height": 1400})
     context.set_offline(True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def show(offline, tmp_path, request):
+    """Opens HTML from disk, offline, waits for READY of the module; fails on errors, requests."""
+    troubles, pages = [], []
 
     def open_page(html, ready=None, **options):
         path = tmp_path / "page.html"
         path.write_text(html, encoding="utf-8")
-        page = context.new_page()
+        page = offline.new_page()
+        pages.append(page)
         if options:
             page.emulate_media(**options)
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -129,7 +138,8 @@ def show(browser, tmp_path, request):
         return page
 
     yield open_page
-    context.close()
+    for page in pages:
+        page.close()
     assert not troubles
 
 

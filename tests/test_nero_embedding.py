@@ -203,6 +203,22 @@ def test_points_carry_the_color_the_bar_names(color, words):
     assert words in dots.colorbar.ax.get_ylabel()
 
 
+def brightness(color):
+    """The relative luminance of a color, as the contrast of WCAG takes it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_labels_can_be_read_on_white_and_on_dark_paper():
+    ax = plot_embedding(FAMILIES, torch.arange(12) % 10)
+    ax.figure.canvas.draw()
+    shades = [brightness(dots.get_facecolor()[0]) for dots in ax.collections]
+    dark = brightness([18 / 255] * 3)
+    assert len({round(shade, 4) for shade in shades}) == 10
+    assert all(1.05 / (shade + 0.05) > 3 for shade in shades)
+    assert all((shade + 0.05) / (dark + 0.05) > 3 for shade in shades)
+
+
 def test_labels_are_drawn_as_themselves():
     result, labels = FAMILIES, torch.tensor([7, 2, 2] * 4)
     ax = plot_embedding(result, labels)

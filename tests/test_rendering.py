@@ -23,7 +23,7 @@ def book(tmp_path):
     (tmp_path / "_toc.yml").write_text(TOC)
     (tmp_path / "constraints.txt").write_text("")
     for name in ("index", "one", "two"):
-        (tmp_path / f"book/{name}.md").write_text(f"# Page {name}\n\nA word.\n")
+        (tmp_path / f"book/{name}.md").write_text(f"# Page {name}\n\nA word.\n\nMore.\n")
 
     def render(**edits):
         for name, text in edits.items():
@@ -49,13 +49,14 @@ def test_an_edit_renders_what_it_changes(book, monkeypatch):
     written, finish = [], rendering.finish
     monkeypatch.setattr(rendering, "finish", lambda site: (_times(site, written), finish(site)))
 
-    words = book(one="# Page one\n\nOther words.\n")
+    words = book(one="# Page one\n\nA word.\n\nOther words.\n")
     assert "Other words." in words["one.html"]
     assert words["two.html"] == first["two.html"]
     assert words["sitemap.xml"].count("<loc>") == first["sitemap.xml"].count("<loc>") >= 3
 
-    title = book(one="# Page uno\n\nOther words.\n")
+    title = book(one="# Page uno\n\nA beginning.\n\nOther words.\n")
     assert "Page uno" in title["two.html"]  # its list of pages, and the way back to page one
+    assert "A beginning." in title["two.html"]  # which tells how that begins
 
     gone = book(two=None)
     assert "two.html" not in gone

@@ -116,6 +116,29 @@ function verdicts() {
   rows[0].closest("section").before(bar);
 }
 
+// The list of pages marks those whose end one has seen, in this browser.
+function progress() {
+  const end = document.querySelector(".prev-next-area"), links = document.querySelectorAll(".bd-links a");
+  let read = [];
+  const mark = () => {
+    for (const link of links) link.classList.toggle("et-read", read.includes(link.pathname));
+  };
+  try {
+    read = JSON.parse(localStorage.getItem("et-read")) ?? [];
+    mark();
+  } catch {
+    return; // the browser keeps nothing
+  }
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    seen.disconnect();
+    read = [...new Set([...read, location.pathname])];
+    localStorage.setItem("et-read", JSON.stringify(read));
+    mark();
+  });
+  if (end) seen.observe(end);
+}
+
 window.addEventListener("load", () => {
   document.querySelectorAll(".bd-article .cell_output figure > img").forEach((image) => {
     frame(image);
@@ -132,6 +155,7 @@ window.addEventListener("load", () => {
   document.addEventListener("click", (event) => event.target.closest(".admonition") && reach());
   tips();
   verdicts();
+  progress();
   // A hit of the search is a word, not the top of a long page. Sphinx marks none by itself where
   // the theme has loaded the search, which is everywhere.
   const article = document.querySelector(".bd-article");

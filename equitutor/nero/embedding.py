@@ -163,7 +163,7 @@ def plot_embedding(
     if isinstance(color, str):
         dots = ax.scatter(
             *points.T, c=values.numpy(), cmap=figures.SEQUENTIAL, vmin=scale.low, vmax=scale.high,
-            s=22, edgecolors="white", linewidths=0.4,
+            s=22, edgecolors=figures.INK, linewidths=0.4,
         )  # fmt: skip
         kind = "mean" if color == "mean" else "standard deviation"
         color_bar(dots, [ax], f"{label}, {kind} over orbit", scale)
@@ -199,8 +199,8 @@ def _draw_labels(ax, points: np.ndarray, labels: Tensor) -> None:
     from matplotlib import colormaps, colors
 
     kinds = labels.unique().tolist()
-    # The lightest colors of the map do not stand out from white.
-    shades = colormaps[figures.SEQUENTIAL](np.linspace(0, 0.85, len(kinds)))
+    # The ends of the map do not stand out from white paper, or from the dark theme's.
+    shades = colormaps[figures.SEQUENTIAL](np.linspace(0.4, 0.6, len(kinds)))
     palette = colors.ListedColormap(shades)
     norm = colors.BoundaryNorm(np.arange(len(kinds) + 1) - 0.5, len(kinds))
     for k, kind in enumerate(kinds):

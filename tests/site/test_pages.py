@@ -168,6 +168,11 @@ def incomplete(page):
         ...all("main .math:not(:has(mjx-container))").map((e) => `not set: ${e.textContent}`),
         ...all("mjx-merror").map((e) => `formula: ${e.textContent}`),
         ...images.filter(([i]) => i.complete && !i.naturalWidth).map(([i]) => `broken: ${i.src}`),
+        ...images.filter(([i]) => i.naturalWidth && i.closest("figure")
+          && Math.abs(i.height / i.width * i.naturalWidth / i.naturalHeight - 1) > 0.03)
+          .map(([i]) => `squeezed: ${i.width} x ${i.height}, ${i.src}`),
+        ...all("main .cell_output figure:not(:has(.et-enlarge)) img:not(.et-explorer img)")
+          .map((i) => `not to enlarge: ${i.src}`),
         ...images.filter(([, alt]) => !alt || bad.test(alt))
           .map(([i, alt]) => `alt "${alt}": ${i.src}`),
         ...texts.filter((alt, k) => alt && texts.indexOf(alt) < k).map((alt) => `twice: ${alt}`),
@@ -289,6 +294,11 @@ def test_a_fault_is_seen(twin, fault, rule):
         ("<img src='missing.png' alt='A dot'>", "broken: "),
         ("<img src='data:image/svg+xml,<svg xmlns=\"http://www.w3.org/2000/svg\"/>' alt=' '>",
          'alt ""'),
+        ("<figure><img src='data:image/svg+xml,<svg xmlns=\"http://www.w3.org/2000/svg\" "
+         "width=\"40\" height=\"10\"/>' alt='A line' style='width: 20px; height: 10px'></figure>",
+         "squeezed: 20 x 10"),
+        ("<div class='cell_output'><figure><img src='a.png' alt='A'></figure></div>",
+         "not to enlarge: "),
         ("<img src='a.png' alt='_images/dot.png'>", 'alt "_images/dot.png"'),
         ("<img src='a.png' alt='Figure of a dot'>", 'alt "Figure of a dot"'),
         ("<img src='a.png' alt='A dot'><img src='b.png' alt='A dot'>", "twice: A dot"),

@@ -135,6 +135,23 @@ def test_tables_name_their_rows_and_themselves(visit, name):  # noqa: F811
     assert broken == 0  # a hyphen in a number, where a line may break
 
 
+def test_the_ways_on_say_how_the_next_page_begins_and_read_pages_are_marked(visit):  # noqa: F811
+    page = visit(viewport=WIDE).open(LESSON)
+    own = page.locator(".bd-links .current a").first
+    read = "node => node.classList.contains('et-read')"
+    assert not own.evaluate(read)
+    way = page.locator(".right-next")
+    told = way.locator(".et-opening").inner_text()
+    assert len(told) > 20
+    way.scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.bd-links .current a.et-read')")
+    way.click()
+    page.wait_for_url("**/continuous-groups.html")
+    assert page.locator("article > section > p").first.inner_text().startswith(told)
+    assert page.locator(".bd-links a[href$='groups-and-orbits.html']").first.evaluate(read)
+    assert not page.locator(".bd-links .current a").first.evaluate(read)
+
+
 def test_a_hit_of_the_search_leads_to_the_word(visit):  # noqa: F811
     seen = visit(viewport=WIDE)
     seen.page.goto(f"{seen.home}/search.html?q=stabilizer")

@@ -142,6 +142,27 @@ def test_every_internal_link_and_anchor_leads_somewhere(site, tmp_path):
     assert dead_links(tmp_path, ["twin"]) == [f"twin.html: {link}" for link in links[2:5]]
 
 
+def to_themselves(site, names):
+    """The links in the text of a page that lead to the top of the same page."""
+    found = []
+    for name in names:
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        article = re.search("<article.*?</article>", text, re.DOTALL)[0]
+        leaf = name.rsplit("/", 1)[-1]
+        found += [
+            f"{name}: {link}" for link in Links(article).links if link in ("#", f"{leaf}.html")
+        ]
+    return found
+
+
+def test_no_page_sends_its_readers_to_where_they_are(site, tmp_path):
+    assert to_themselves(site, NAMES) == []
+    links = ("twin.html", "twin.html#there", "../twin.html")
+    html = "".join(f'<a href="{link}">x</a>' for link in links)
+    (tmp_path / "twin.html").write_text(f"<article>{html}</article>")
+    assert to_themselves(tmp_path, ["twin"]) == ["twin: twin.html"]
+
+
 def overweight(site):
     """What is heavier than a reader should have to load, in bytes."""
     size = lambda path: path.stat().st_size if path.is_file() else 0
@@ -150,7 +171,7 @@ def overweight(site):
         heavy["the site"] = whole
     for page in site.glob("book/*.html"):
         links = Links(page.read_text(encoding="utf-8")).loaded
-        scripts = [urlsplit(link).path for link in links if ".js" in link]
+        scripts = {urlsplit(link).path for link in links if ".js" in link}  # some are preloaded
         # The index of the search is no script to run.
         own = [page.parent / s for s in scripts if not s.endswith("searchindex.js")]
         if (total := sum(map(size, own))) > 1_500_000:

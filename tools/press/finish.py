@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from html import escape
 from pathlib import Path
 
 from equitutor.chapters import write_text
@@ -39,9 +40,10 @@ def finish(site: Path) -> None:
         page = path.read_text(encoding="utf-8")
         if page.endswith(DONE):
             continue  # a build of some pages left it as it was
-        page = without_labels(without_repeats(page))
+        page = without_frames(without_labels(without_repeats(page)))
         if path.stem not in WITHOUT_TERMS:
             page = terms.linked(page, known, os.path.relpath(words, path.parent))
+        page = with_openings(page, path)
         if 'class="et-badge"' in page:  # a chapter
             page = with_minutes(page)
         page = downloads.with_menu(to_copies(tables.mended(page)))
@@ -79,6 +81,44 @@ def with_icons(script: str, used: set[str]) -> str:
     return re.sub(
         rf'("[a-z0-9-]+"|\b\w+):\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",{path}\],?', kept, script
     )
+
+
+def with_openings(page: str, path: Path) -> str:
+    """Returns a page whose ways to the previous and the next one say how those begin.
+
+    Args:
+        page: HTML of the page.
+        path: its file; the others lie where it says.
+    """
+
+    def told(match: re.Match) -> str:
+        other = path.parent / match[2]
+        words = opening(other.read_text(encoding="utf-8")) if other.is_file() else ""
+        return match[1] + match[3] + (f'<p class="et-opening">{escape(words)}</p>' if words else "")
+
+    title = r'.*?<p class="prev-next-title">.*?</p>'
+    way = rf'(<a class="(?:left-prev|right-next)"\s+href="([^"]*)")({title})'
+    return re.sub(way, told, page, flags=re.DOTALL)
+
+
+def opening(page: str) -> str:
+    """Returns the first sentences of a page, up to 110 characters; "" where it has a formula there.
+
+    Args:
+        page: HTML of the page.
+
+    >>> opening("<h1>A</h1><p>Turn a <em>4</em>. You still read a 4. " + "So " * 40 + "</p>")
+    'Turn a 4. You still read a 4.'
+    """
+    first = re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", page, re.DOTALL)
+    if first is None or 'class="math' in first[1]:
+        return ""
+    one, *more = re.split(r"(?<=[.?!]) ", " ".join(tables.plain(first[1]).split()))
+    for sentence in more:
+        if len(one) + len(sentence) >= 110:
+            break
+        one += f" {sentence}"
+    return one
 
 
 def with_minutes(page: str) -> str:
@@ -128,6 +168,23 @@ def without_labels(page: str) -> str:
     page = re.sub(r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1", page)
     page = re.sub(r'(<i class="theme-switch[^>]*?)\s+title="[^"]*"', r"\1", page)
     return page.replace('role="doc-biblioentry"', 'role="listitem"')
+
+
+def without_frames(page: str) -> str:
+    """Returns a page whose figures of a given width keep their shape where that is too wide.
+
+    Sphinx adds a height, which stays when the page is narrower, and a link to the bare file, which
+    takes the place of the large view (book.js).
+
+    Args:
+        page: HTML of the page.
+
+    >>> figure = '<img src="a.png" style="width: 814px; height: 258px;" />'
+    >>> without_frames(f'<a class="reference internal image-reference" href="a.png">{figure}</a>')
+    '<img src="a.png" style="width: 814px;" />'
+    """
+    page = re.sub(r'(<img[^>]*style="width: \d+px;) height: \d+px;', r"\1", page)
+    return re.sub(r'<a class="[^"]*image-reference"[^>]*>\s*(<img[^>]*>)\s*</a>', r"\1", page)
 
 
 def without_repeats(page: str) -> str:

@@ -27,6 +27,7 @@ _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 _OPTIONS = ["-W", "-n", "--keep-going", "--quiet", "--path-output", "build/site"]
 # Lines of a page that others show or count: headings, labels, openings and options of directives.
 _SHARED = re.compile(r"^\s*(?:#|\(|:|```|~~~).*|\{cite[^}]*\}`[^`]*`", re.MULTILINE)
+_OPENING = re.compile(r"^# .*\n+(?:.+\n?)+", re.MULTILINE)  # the pages beside it show it
 
 
 def fingerprint(root: Path, solutions: bool, pdf: bool = False) -> str:
@@ -113,9 +114,11 @@ def _shared(page: Path) -> list[str]:
     """Returns what other pages show of a page, or count."""
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
-        return [page.name, *([text] if "{glossary}" in text else _SHARED.findall(text))]
+        words = [text] if "{glossary}" in text else _SHARED.findall(text)
+        return [page.name, *words, *_OPENING.findall(text)]
     found = [page.name]
     for cell in nbformat.reads(text, as_version=4).cells:
+        found += _OPENING.findall(cell.source) if cell.cell_type == "markdown" else []
         found += _SHARED.findall(cell.source) if cell.cell_type == "markdown" else []
         found.append(json.dumps(cell.metadata.get("mystnb", {}), sort_keys=True))
     return found

@@ -32,9 +32,14 @@ def plain(html: str) -> str:
 def with_minus(text: str) -> str:
     """Returns text whose negative numbers and exponents have a minus sign, where no line breaks.
 
+    No line breaks before the number of runs either.
+
     >>> with_minus("<p>-3.2 and 3.81e-06, not 2-3 nor x-1</p>")
     '<p>−3.2 and 3.81e−06, not 2-3 nor x-1</p>'
+    >>> with_minus("1.5 %, n = 3")
+    '1.5 %, n\xa0=\xa03'
     """
+    text = re.sub(r"\bn = (?=\d)", "n\xa0=\xa0", text)
     text = re.sub(r"(?<=\de)-(?=\d)", "−", text)
     return re.sub(r"(?<![\w.)\]-])-(?=\d)", "−", text)
 
