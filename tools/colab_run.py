@@ -76,8 +76,9 @@ def faults(node: NotebookNode, before: Mapping[str, str], after: Mapping[str, st
             if output.output_type == "error":
                 found.append(f"{cell.id}: {output.ename}: {output.evalue}")
             # A callback that fails after a cell raises nothing: it only writes, and loses figures.
-            elif output.get("name") == "stderr" and re.search(
-                r"Error in callback|Traceback", output.text
+            # IPython 7 writes so to stdout, later ones to stderr.
+            elif output.output_type == "stream" and re.search(
+                r"^(Error in callback|Traceback)", output.text, re.MULTILINE
             ):
                 found.append(f"{cell.id}: {output.text.strip().splitlines()[-1]}")
             page = output.get("data", {}).get("text/html", "")
