@@ -29,6 +29,8 @@ def found(*outputs, captioned=False, after=PINS):
     # as nbclient sees an axis that fails while the figure of a cell is drawn: no error output
     (found(stderr("Error in callback <function flush_figures>:\nStopIteration: ")),
      "StopIteration"),
+    (found(output("stream", name="stdout", text="Error in callback <function draw> (for\n")),
+     "Error in callback"),
     (found(captioned=True), "without a picture"),
     (found(shown(text_plain="Figure"), captioned=True), "without a picture"),
     (found(shown(text_html='<script src="https://x.org/a.js">')), "another host"),

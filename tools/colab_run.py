@@ -4,12 +4,17 @@
     python -m tools.colab_run --rotate 2        two of them whole, others at each commit; and each
                                                 different way to install that these do not take
     python -m tools.colab_run NAME ...          these
+    python -m tools.colab_run --figures 1       one of them, others at each commit, in this
+                                                environment, with what draws and shows on Colab
 
 Makes an environment in `build/colab` from `tools/colab_pins.txt`, for Python 3.13 or 3.12 where
 there is one. Anywhere else it says so and takes the pins but for PyTorch, which has to be the one
 at hand.
 The setup cell installs the package from its public address; git is told to look here instead, so
 what runs is the last commit.
+
+An environment takes minutes. With ``--figures`` only matplotlib and IPython are Colab's: what they
+lose or refuse is found, and nothing is installed but them, in a folder of their own.
 """
 
 import argparse
@@ -36,6 +41,9 @@ from tools.press.address import address
 from tools.press.execution import PeakMemory
 
 PINS = Path(__file__).with_name("colab_pins.txt")
+# What draws figures and runs cells on Colab, and what these ask for and the book does not have.
+SHOWING = ("anywidget", "ipykernel", "ipython", "ipywidgets", "matplotlib", "traitlets")
+SHOWING_NEEDS = ("backcall", "decorator", "ipython_genutils", "pickleshare")
 PICTURES = ("image/png", "image/svg+xml", "text/html", "application/vnd.jupyter.widget-view+json")
 LOADED = re.compile(r"""(?:\bsrc=|<link[^>]*\bhref=|url\(|@import\s*)["'(]*(?:https?:)?//""")
 STUB = '''"""Stands for Colab's own package: it is there before the first cell."""
@@ -76,8 +84,9 @@ def faults(node: NotebookNode, before: Mapping[str, str], after: Mapping[str, st
             if output.output_type == "error":
                 found.append(f"{cell.id}: {output.ename}: {output.evalue}")
             # A callback that fails after a cell raises nothing: it only writes, and loses figures.
-            elif output.get("name") == "stderr" and re.search(
-                r"Error in callback|Traceback", output.text
+            # IPython 7 writes so to stdout, later ones to stderr.
+            elif output.output_type == "stream" and re.search(
+                r"^(Error in callback|Traceback)", output.text, re.MULTILINE
             ):
                 found.append(f"{cell.id}: {output.text.strip().splitlines()[-1]}")
             page = output.get("data", {}).get("text/html", "")
@@ -114,6 +123,23 @@ def environment(folder: Path, python: str, torch: str) -> Path:
     return made
 
 
+def showing(folder: Path) -> Path:
+    """Returns a folder for PYTHONPATH with what draws and shows on Colab, filled where it is not.
+
+    Args:
+        folder: where it lies.
+    """
+    pins = PINS.read_text().splitlines()
+    wanted = [pin for pin in pins if pin.split("==")[0] in SHOWING] + list(SHOWING_NEEDS)
+    ready = folder / "ready"
+    if not (ready.is_file() and ready.read_text() == "\n".join(wanted)):
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*install, str(folder), *wanted], check=True)
+        ready.write_text("\n".join(wanted))
+    return folder
+
+
 def interpreter() -> str | None:
     """Returns a Python of Colab's version or the one before, or None; it is tried out."""
     for version in ("3.13", "3.12"):
@@ -140,7 +166,7 @@ def installed(python: Path) -> dict[str, str]:
     return {row["name"]: row["version"] for row in json.loads(listed)}
 
 
-def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
+def run(copy: Path, root: Path, python: Path, whole: bool = True, first: Path | None = None) -> Run:
     """Returns how one copy ran in an empty folder.
 
     Args:
@@ -148,6 +174,8 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
         root: folder of the book: the setup cell installs from its last commit.
         python: interpreter of the environment.
         whole: run all cells, not only those up to the setup.
+        first: folder as of `showing`: packages that come before those of the environment, in
+            which nothing is installed then; None runs as on Colab.
     """
     node = nbformat.read(copy, as_version=4)
     if not whole:
@@ -158,7 +186,8 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
         (place / "empty").mkdir()
         startup = place / "ipython/profile_default/startup"
         startup.mkdir(parents=True)
-        (startup / "00-colab.py").write_text(STUB)
+        if first is None:
+            (startup / "00-colab.py").write_text(STUB)
         kernel = place / "jupyter/kernels/colab"
         kernel.mkdir(parents=True)
         start = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -173,7 +202,9 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
             "JUPYTER_PATH": str(place / "jupyter"),
             "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         }
-        before = installed(python)
+        if first is not None:
+            local["PYTHONPATH"] = os.pathsep.join([str(first), str(root)])
+        before = {} if first else installed(python)
         os.environ |= local  # nbclient looks for the kernel in this process
         resources = {"metadata": {"path": place / "empty"}}
         client = NotebookClient(node, kernel_name="colab", timeout=1800, resources=resources)
@@ -184,10 +215,19 @@ def run(copy: Path, root: Path, python: Path, whole: bool = True) -> Run:
             client.execute(env={**os.environ, "MPLBACKEND": ""})
         memory.stop()
         seconds = time.monotonic() - started
-        found = faults(node, before, installed(python))
-        # The next copy begins where Colab begins.
-        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "equitutor"], check=True)
+        found = faults(node, before, {} if first else installed(python))
+        if first is None:  # the next copy begins where Colab begins
+            subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "equitutor"], check=True)
         return Run(found, seconds, memory.peak_mb)
+
+
+def _environment_of(root: Path, python: str | None) -> Path:
+    """Returns the interpreter of Colab's environment, or of its stand-in where there is none."""
+    if python is not None:
+        return environment(root / "build/colab", python, _pin(PINS, "torch=="))
+    torch = _pin(root / "constraints.txt", "torch==")
+    print(f"no Python 3.13 or 3.12 here: {sys.executable} with {torch} and Colab's other pins")
+    return environment(root / "build/colab-pins", sys.executable, torch)
 
 
 def _pin(path: Path, start: str) -> str:
@@ -199,27 +239,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="copies to run, such as nero; default all")
     parser.add_argument("--rotate", type=int, help="run so many whole, others at each commit")
+    parser.add_argument("--figures", type=int, help="run so many here, with Colab's matplotlib")
     parser.add_argument("--python", help="interpreter; default 3.13 or 3.12, where there is one")
     options = parser.parse_args()
     root = find_root()
     names = list(options.names or chapters(root))
-    python, torch = options.python or interpreter(), _pin(PINS, "torch==")
-    folder = root / "build/colab"
-    if python is None:
-        folder = root / "build/colab-pins"
-        python, torch = sys.executable, _pin(root / "constraints.txt", "torch==")
-        print(f"no Python 3.13 or 3.12 here: {python} with {torch} and Colab's other pins")
-    ours = environment(folder, python, torch)
-    whole = names
-    if options.rotate is not None:
-        commits = int(subprocess.getoutput(f"git -C {root} rev-list --count HEAD"))
-        first = commits * options.rotate  # so that all have had their turn soon
-        whole = [names[(first + k) % len(names)] for k in range(options.rotate)]
-        ways = {installs(root / f"colab/{name}.ipynb"): name for name in [*names, *whole]}
-        names = [*whole, *(name for name in ways.values() if name not in whole)]
+    commits = int(subprocess.getoutput(f"git -C {root} rev-list --count HEAD"))
+    turn = lambda count: [names[(commits * count + k) % len(names)] for k in range(count)]
+    first, whole = None, names
+    if options.figures is not None:
+        ours, first = Path(sys.executable), showing(root / "build/colab-showing")
+        names = whole = turn(options.figures)
+    else:
+        ours = _environment_of(root, options.python or interpreter())
+        if options.rotate is not None:
+            whole = turn(options.rotate)
+            ways = {installs(root / f"colab/{name}.ipynb"): name for name in [*names, *whole]}
+            names = [*whole, *(name for name in ways.values() if name not in whole)]
     failed = False
     for name in names:
-        ran = run(root / f"colab/{name}.ipynb", root, ours, name in whole)
+        ran = run(root / f"colab/{name}.ipynb", root, ours, name in whole, first)
         failed |= bool(ran.wrong)
         extent = "whole" if name in whole else "setup"
         cost = f"{ran.seconds:.0f} s, {ran.peak_mb:.0f} MB"

@@ -82,6 +82,8 @@ def plot_polar(
             top = max(top, value_range(high)[1])
     ax.set(ylim=(0, limit or top or 1), theta_zero_location="E", title=label)
     ax.set_thetagrids(range(0, 360, 45))
+    # Else matplotlib 3.10 puts the title on the label at 90 degrees.
+    ax.xaxis.set_label_position("top")
     if any(results) or noted:
         ax.legend(loc="lower left", bbox_to_anchor=(1.0, 0.0))
     return ax
