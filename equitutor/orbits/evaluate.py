@@ -45,8 +45,9 @@ def evaluate(
     """Returns the scores of `model` at every element of `orbit` and for every sample, (G, N).
 
     Sample n at element g scores metric(model(rho_in(g) x_n), rho_out(g) y_n). No gradient is
-    computed. Modules run in eval mode, also those behind a lambda, a partial, a method or an
-    object, and the model and all random states are left as they were.
+    computed, but those that a model takes itself. Modules run in eval mode, also those behind a
+    lambda, a partial, a method or an object, and the model and all random states are left as they
+    were.
 
     Args:
         model: module or any callable from a batch of inputs to a batch of outputs, in whatever
