@@ -22,7 +22,7 @@ from equitutor.orbits.result import OrbitResult
 from equitutor.orbits.scale import with_another
 from equitutor.runtime import coarsest, tolerance, widest
 
-_BESIDE = 3  # inputs beside which the first one is asked for again
+_TOGETHER = 4  # inputs among which the first one is asked for again
 _FAR = 10.0  # times the tolerance: other sizes of a batch are summed in another order
 AT_ONCE = 64  # tasks that wait for an executor that does not say how many workers it has
 
@@ -114,7 +114,8 @@ def evaluate(
     with bar, lent(model, device=None if executor else device):
         if executor is None:
             parts = [walk(model, *block, tick=bar.update) for block in blocks]
-            if _mixes(model, x, where):
+            together = min(batch, n * min(len(orbit), max(1, batch // n)), _TOGETHER)
+            if together > 1 and _mixes(model, x, where, together):
                 warnings.warn("what model answers to one input depends on the others in the batch, "
                               "or on chance: scores change with `batch`", stacklevel=2)  # fmt: skip
         else:
@@ -145,9 +146,9 @@ def evaluate(
     return replace(result, floor=(there - here).abs())
 
 
-def _mixes(model: Callable, x: Any, device: torch.device | str | None) -> bool:
-    """Returns whether a model answers otherwise to the first input when others stand beside it."""
-    some = batching.move(batching.take(x, 0, min(_BESIDE, batching.count(x, "x"))), device)
+def _mixes(model: Callable, x: Any, device: torch.device | str | None, n: int) -> bool:
+    """Returns whether a model answers otherwise to the first input among up to n than alone."""
+    some = batching.move(batching.take(x, 0, min(n - 1, batching.count(x, "x"))), device)
     try:
         some = with_another(some)
         n = batching.count(some, "x")
