@@ -116,8 +116,8 @@ def evaluate(
             parts = [walk(model, *block, tick=bar.update) for block in blocks]
             together = min(batch, n * min(len(orbit), max(1, batch // n)), _TOGETHER)
             if together > 1 and _mixes(model, x, where, together):
-                warnings.warn("what model answers to one input depends on the others in the batch, "
-                              "or on chance: scores change with `batch`", stacklevel=2)  # fmt: skip
+                warnings.warn("what model answers to one input depends on the others in the batch: "
+                              "scores change with `batch`", stacklevel=2)  # fmt: skip
         else:
             tasks = (_packed((walk, model, device, block)) for block in blocks)
             parts = []
@@ -152,16 +152,17 @@ def _mixes(model: Callable, x: Any, device: torch.device | str | None, n: int) -
     try:
         some = with_another(some)
         n = batching.count(some, "x")
-        alone, among = (
-            batching.tensors(batching.parts_of(answer(model, batching.own(part)), size))
-            for part, size in ((batching.take(some, 0, 1), 1), (some, n))
+        one = batching.take(some, 0, 1)
+        alone, again, among = (
+            batching.tensors(batching.own(batching.parts_of(answer(model, batching.own(part)), k)))
+            for part, k in ((one, 1), (one, 1), (some, n))
         )
         near = _FAR * tolerance(coarsest(*alone, *batching.tensors(some)))
-        return any(
-            bool((b[:1] - a).abs().max() > near * b.abs().max())
-            for a, b in zip(alone, among, strict=True)
-            if a.shape[1:] == b.shape[1:] and (len(a), len(b)) == (1, n)
-        )
+        far = lambda a, b: bool((a[:1] - b[:1]).abs().max() > near * b.abs().max())
+        rows = [(len(a), len(b)) for a, b in zip(alone, among, strict=True)]
+        if set(rows) != {(1, n)} or any(map(far, alone, again)):  # chance is no mixing
+            return False
+        return any(map(far, alone, among))
     except Exception:  # words, no numbers, or a model that wants batches of one size
         return False
 
