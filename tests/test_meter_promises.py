@@ -479,6 +479,7 @@ def test_the_layers_of_compiled_modules_are_seen():
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:what model answers")  # a trace keeps the norm of the batch
 @pytest.mark.parametrize("make", [
     torch.jit.script, lambda net: torch.jit.trace(net, noise(2, 1, 6, 6), check_trace=False),
     nn.DataParallel,
@@ -678,13 +679,24 @@ def test_a_model_may_write_into_what_it_is_given_and_an_action_may_not(batch):
             measure()
 
 
-def test_a_norm_over_the_batch_is_warned_of():
-    net = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten())
-    x, y = noise(4, 1, 6, 6), torch.zeros(4).long()
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("net", [
+    nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten()),
+    nn.Sequential(nn.Flatten(1), nn.Linear(36, 8), nn.TransformerEncoderLayer(8, 1, 8)),
+    lambda z: z.flatten(1) - z.flatten(1).mean(0),
+    lambda z: z.flatten(1).flip(0),
+], ids=["norm", "attention over the batch", "its own mean", "order"])  # fmt: skip
+def test_a_model_that_mixes_its_batch_is_warned_of(net, n):
+    x, y = noise(n, 1, 6, 6), torch.zeros(n).long()
     with pytest.warns(UserWarning, match="depends on the others in the batch"):
         evaluate(net, x, y, shifts(6, 6))
+
+
+def test_a_model_that_treats_each_input_by_itself_is_not_warned_of():
+    x, y = noise(4, 1, 6, 6), torch.zeros(4).long()
     evaluate(nn.Sequential(nn.InstanceNorm2d(1), nn.BatchNorm2d(1), nn.Flatten()), x, y,
              shifts(6, 6))  # fmt: skip
+    evaluate(lambda z: z.flatten(1) + torch.rand(len(z), 1), x, y, shifts(6, 6))  # by chance
 
 
 def test_images_with_their_channels_last_are_refused():

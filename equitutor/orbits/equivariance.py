@@ -25,7 +25,8 @@ def equivariance_error(
 
     Args:
         f: module (run in eval mode, without gradient) or callable; its outputs are tensors or
-            arrays (NumPy, JAX), or tuples, dicts and dataclasses of these.
+            arrays (NumPy, JAX), or tuples, dicts and dataclasses of these, or a list with an entry
+            for each input.
         x: batch of N inputs.
         orbit: the elements; `orbit.act_y` says how outputs are to move.
         batch: pairs in a forward pass, >= 1.

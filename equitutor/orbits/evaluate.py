@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from equitutor.orbits import batching, metrics
-from equitutor.orbits.models import answer, device_of, lent, modules_of
+from equitutor.orbits.models import answer, device_of, lent
 from equitutor.orbits.orbit import Orbit, leave, round_trip
 from equitutor.orbits.result import OrbitResult
-from equitutor.runtime import widest
+from equitutor.orbits.scale import with_another
+from equitutor.runtime import coarsest, tolerance, widest
 
+_TOGETHER = 4  # inputs among which the first one is asked for again
+_FAR = 10.0  # times the tolerance: other sizes of a batch are summed in another order
 AT_ONCE = 64  # tasks that wait for an executor that does not say how many workers it has
 
 
@@ -43,8 +45,9 @@ def evaluate(
     """Returns the scores of `model` at every element of `orbit` and for every sample, (G, N).
 
     Sample n at element g scores metric(model(rho_in(g) x_n), rho_out(g) y_n). No gradient is
-    computed. Modules run in eval mode, also those behind a lambda, a partial, a method or an
-    object, and the model and all random states are left as they were.
+    computed, but those that a model takes itself. Modules run in eval mode, also those behind a
+    lambda, a partial, a method or an object, and the model and all random states are left as they
+    were.
 
     Args:
         model: module or any callable from a batch of inputs to a batch of outputs, in whatever
@@ -55,8 +58,8 @@ def evaluate(
         metric: "correct", "confidence", "squared_error", or a function of (outputs, targets) that
             returns one number for each sample, without reduction.
         batch: pairs of element and sample in a forward pass, >= 1. It bounds the memory. The
-            scores do not depend on it where a model treats each input by itself; one that
-            normalizes over its batch also in eval mode is warned of.
+            scores do not depend on it where a model treats each input by itself; one that does
+            not, as a norm over the batch or an attention over the wrong axis, is warned of.
         device: where to compute: data and model are moved, and the model is put back. None takes
             the device that the model is on.
         keep_outputs: keep the raw outputs, which `consensus` needs. They take G x N outputs of
@@ -101,10 +104,6 @@ def evaluate(
     if higher_is_better is None:
         higher_is_better = score not in metrics.SMALLER_IS_BETTER
     start = time.perf_counter()
-    for m in modules_of(model):
-        if isinstance(m, _BatchNorm) and m.running_mean is None:
-            warnings.warn(f"{type(m).__name__} without running statistics: what it answers to one "
-                          f"input depends on the others in the batch", stacklevel=2)  # fmt: skip
     bar = tqdm(total=len(orbit) * n, desc=orbit.name, unit="pair", delay=2, mininterval=1,
                disable=not progress, leave=False)  # fmt: skip
     where = device_of(model) if device is None else device
@@ -115,6 +114,10 @@ def evaluate(
     with bar, lent(model, device=None if executor else device):
         if executor is None:
             parts = [walk(model, *block, tick=bar.update) for block in blocks]
+            together = min(batch, n * min(len(orbit), max(1, batch // n)), _TOGETHER)
+            if together > 1 and _mixes(model, x, where, together):
+                warnings.warn("what model answers to one input depends on the others in the batch: "
+                              "scores change with `batch`", stacklevel=2)  # fmt: skip
         else:
             tasks = (_packed((walk, model, device, block)) for block in blocks)
             parts = []
@@ -141,6 +144,27 @@ def evaluate(
         for o in (back, still)
     )  # fmt: skip
     return replace(result, floor=(there - here).abs())
+
+
+def _mixes(model: Callable, x: Any, device: torch.device | str | None, n: int) -> bool:
+    """Returns whether a model answers otherwise to the first input among up to n than alone."""
+    some = batching.move(batching.take(x, 0, min(n - 1, batching.count(x, "x"))), device)
+    try:
+        some = with_another(some)
+        n = batching.count(some, "x")
+        one = batching.take(some, 0, 1)
+        alone, again, among = (
+            batching.tensors(batching.own(batching.parts_of(answer(model, batching.own(part)), k)))
+            for part, k in ((one, 1), (one, 1), (some, n))
+        )
+        near = _FAR * tolerance(coarsest(*alone, *batching.tensors(some)))
+        far = lambda a, b: bool((a[:1] - b[:1]).abs().max() > near * b.abs().max())
+        rows = [(len(a), len(b)) for a, b in zip(alone, among, strict=True)]
+        if set(rows) != {(1, n)} or any(map(far, alone, again)):  # chance is no mixing
+            return False
+        return any(map(far, alone, among))
+    except Exception:  # words, no numbers, or a model that wants batches of one size
+        return False
 
 
 def merge(results: Sequence[OrbitResult]) -> OrbitResult:
