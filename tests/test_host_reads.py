@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import equitutor.methods
+import equitutor.models
 from equitutor.groups import cyclic
 from equitutor.methods import polyphase, soft
 from equitutor.methods.alias_free import AliasFreeDown, AliasFreeUp, FilteredAct
@@ -236,12 +237,13 @@ NO_GRAPH = {
 
 
 def module_classes():
-    for info in pkgutil.walk_packages(equitutor.methods.__path__, "equitutor.methods."):
-        module = importlib.import_module(info.name)
-        for name, value in vars(module).items():
-            own = inspect.isclass(value) and value.__module__ == module.__name__
-            if own and issubclass(value, nn.Module):
-                yield name, value
+    for room in (equitutor.methods, equitutor.models):
+        for info in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            module = importlib.import_module(info.name)
+            for name, value in vars(module).items():
+                own = inspect.isclass(value) and value.__module__ == module.__name__
+                if own and issubclass(value, nn.Module):
+                    yield name, value
 
 
 def build(name):

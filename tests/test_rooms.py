@@ -103,7 +103,7 @@ def test_the_page_of_the_package_shows_every_room_and_only_names_that_are_there(
     parts = re.split(r"^#+ `(.*)`$", rooms_markdown(ROOT), flags=re.MULTILINE)[1:]
     assert len(parts) > 2 * len(ORDER)
     for module, text in zip(parts[::2], parts[1::2], strict=True):
-        loaded = importlib.import_module(module)
+        loaded = importlib.import_module(f"equitutor.{module.removeprefix('equitutor.')}")
         listed = text.split("```")[0].strip().splitlines()[1:]
         names = re.findall(r"`(\w+)`", "".join(listed))
         assert [name for name in names if not hasattr(loaded, name)] == []

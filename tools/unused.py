@@ -1,4 +1,4 @@
-"""Lists what the package defines and nothing uses: no page, no study, no other code, no tool.
+"""Lists what the package and the tools define and nothing uses: no page, study, other code, tool.
 
     python -m tools.unused
 
@@ -44,7 +44,7 @@ def unused(root: Path = ROOT) -> Iterator[tuple[str, str]]:
                 continue  # passed on
             for name, label, part in parts(node, ours):
                 written.update(names(part) - {name})
-                if label and path.is_relative_to(root / "equitutor"):
+                if label and path.name != "__main__.py":
                     defined.append((path, name, label))
     pages = [*(root / "book").rglob("*.md"), root / "README.md"]
     texts = [path.read_text(encoding="utf-8") for path in pages]

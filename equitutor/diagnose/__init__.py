@@ -5,9 +5,10 @@ what it returns. `zoo` holds networks of other people to try it on.
 
 >>> import torch
 >>> from equitutor import diagnose, orbits
->>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU())
->>> diagnose.diagnose(network, torch.rand(2, 1, 8, 8), orbits.shifts(8, 8, output="image")).layer
-'0'
+>>> network, x = torch.nn.Conv2d(1, 4, 3, padding=1), torch.rand(2, 1, 8, 8)
+>>> found = diagnose.diagnose(network, x, orbits.shifts(8, 8, output="image"))
+>>> found.verdict, found.layer
+('lost', '(the model itself)')
 """
 
 from equitutor.diagnose.report import Diagnosis, LayerReport

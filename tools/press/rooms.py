@@ -12,6 +12,7 @@ ORDER = """
 orbits diagnose nero groups actions rotations methods models data training studies explorers
 runtime figures checks files fingerprint chapters
 """.split()  # noqa: SIM905
+WIDTH = 74  # of a line on the page
 
 
 def rooms_markdown(root: Path) -> str:
@@ -28,9 +29,7 @@ def rooms_markdown(root: Path) -> str:
         parts.append(f"## `equitutor.{name}`\n\n{section(path)}")
         if name in ("methods", "models"):  # of the others one needs the room alone
             inner = sorted(p for p in path.parent.iterdir() if p.name[0] not in "_.")
-            parts += [
-                f"### `equitutor.{name}.{p.stem}`\n\n{section(_file(p), False)}" for p in inner
-            ]
+            parts += [f"### `{name}.{p.stem}`\n\n{section(_file(p), False)}" for p in inner]
     return "\n\n".join(parts)
 
 
@@ -76,8 +75,9 @@ def example_of(text: str) -> str:
     lines = []
     for example in doctest.DocTestParser().get_examples(text):
         source, shown = example.source.rstrip("\n"), example.want.rstrip("\n").splitlines()
-        lines.append(f"{source}  # {shown[0]}" if len(shown) == 1 else source)
-        lines += [f"# {line}" for line in shown] if len(shown) > 1 else []
+        beside = len(shown) == 1 and len(source) + len(shown[0]) < WIDTH
+        lines.append(f"{source}  # {shown[0]}" if beside else source)
+        lines += [] if beside else [f"# {line}" for line in shown]
     return "\n".join(lines)
 
 

@@ -6,7 +6,8 @@ without a direction, `fidelity` compares generated with real images.
 
 >>> import torch
 >>> from equitutor.methods import diffusion
->>> diffusion.UNet("kaiser", width=8)(torch.rand(2, 1, 16, 16), torch.tensor([0, 500])).shape
+>>> network = diffusion.UNet("kaiser", width=8)
+>>> network(torch.rand(2, 1, 16, 16), torch.tensor([0, 500])).shape
 torch.Size([2, 1, 16, 16])
 """
 
