@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -114,10 +114,16 @@ class Links(HTMLParser):
             self.loaded.append(have["href"])
 
 
+@cache
+def links_of(path):
+    """The links of a file, read once for all tests."""
+    return Links(path.read_text(encoding="utf-8"))
+
+
 def dead_links(site, names):
     """The links inside of the site that lead to no file, or to no place in it."""
     files = [site / f"{name}.html" for name in names]
-    read = {path: Links(path.read_text(encoding="utf-8")) for path in files}
+    read = {path: links_of(path) for path in files}
     dead = []
     for path, links in read.items():
         for link in links.links:
@@ -170,7 +176,7 @@ def overweight(site):
     if (whole := sum(map(size, site.rglob("*")))) > 30_000_000:
         heavy["the site"] = whole
     for page in site.glob("book/*.html"):
-        links = Links(page.read_text(encoding="utf-8")).loaded
+        links = links_of(page).loaded
         scripts = {urlsplit(link).path for link in links if ".js" in link}  # some are preloaded
         # The index of the search is no script to run.
         own = [page.parent / s for s in scripts if not s.endswith("searchindex.js")]
@@ -192,7 +198,7 @@ def test_nothing_is_loaded_from_another_host(site):
     loaded = {
         f"{path.name}: {address[:80]}"
         for path in site.rglob("*.html")
-        for address in Links(path.read_text(encoding="utf-8")).loaded
+        for address in links_of(path).loaded
         if urlsplit(address).scheme in {"http", "https"} or address.startswith("//")
     }
     assert loaded == set()
