@@ -121,8 +121,8 @@ def windows(
 
     Example:
         >>> rows = np.array([[10.0 * k, 1, k, 0] for k in range(5)])
-        >>> windows(rows, past=2, future=2)[0][1, :, 0]
-        tensor([1., 2., 3., 4.])
+        >>> windows(rows, past=2, future=2)[0][1, :, 0].tolist()
+        [1.0, 2.0, 3.0, 4.0]
     """
     check_count("past", past, least=2)
     check_count("future", future)
