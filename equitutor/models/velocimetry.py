@@ -212,8 +212,7 @@ class CostVolumeNet(nn.Module):
 
 def _rms(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the root of the mean square over axes, which are kept, with the derivative 0 at 0."""
-    count = math.prod(x.shape[axis] for axis in axes)
-    return torch.linalg.vector_norm(x, dim=axes, keepdim=True) / math.sqrt(count)
+    return x.square().mean(axes, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny).sqrt()
 
 
 class GroupAverage(nn.Module):
