@@ -113,7 +113,7 @@ function verdicts() {
     });
     bar.append(button);
   }
-  rows[0].closest("section").before(bar);
+  (rows[0].closest(".cell") ?? rows[0].closest("section")).before(bar);
 }
 
 // The list of pages marks those whose end one has seen, in this browser.
