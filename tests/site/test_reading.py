@@ -137,7 +137,7 @@ def test_tables_name_their_rows_and_themselves(visit, name):  # noqa: F811
 
 def test_the_ways_on_say_how_the_next_page_begins_and_read_pages_are_marked(visit):  # noqa: F811
     page = visit(viewport=WIDE).open(LESSON)
-    own = page.locator(".bd-links .current a").first
+    own = page.locator(".bd-links li.current > a")
     read = "node => node.classList.contains('et-read')"
     assert not own.evaluate(read)
     way = page.locator(".right-next")
@@ -149,7 +149,7 @@ def test_the_ways_on_say_how_the_next_page_begins_and_read_pages_are_marked(visi
     page.wait_for_url("**/continuous-groups.html")
     assert page.locator("article > section > p").first.inner_text().startswith(told)
     assert page.locator(".bd-links a[href$='groups-and-orbits.html']").first.evaluate(read)
-    assert not page.locator(".bd-links .current a").first.evaluate(read)
+    assert not page.locator(".bd-links li.current > a").evaluate(read)
 
 
 def test_a_hit_of_the_search_leads_to_the_word(visit):  # noqa: F811
