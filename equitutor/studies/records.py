@@ -171,12 +171,17 @@ def stale(record: dict[str, Any], code: dict[str, str]) -> list[str]:
     ['b']
     >>> stale({"code": {"*": "1", "a": "2"}, "data": {}}, {"*": "1", "b": "2"})
     []
+    >>> stale({"code": {"a": "1"}, "data": {}}, {"b": "1"})
+    []
+    >>> stale({"code": {"a": "1", "b": "1"}, "data": {}}, {"b": "1"})
+    ['a']
     """
-    then = record["code"]
-    moved = ANYWHERE in then and then[ANYWHERE] == code.get(ANYWHERE)
-    modules = (
-        [] if moved else [n for n, was in then.items() if n != ANYWHERE and code.get(n) != was]
-    )
+    then = {n: was for n, was in record["code"].items() if n != ANYWHERE}
+    moved = record["code"].get(ANYWHERE, "") == code.get(ANYWHERE)
+    # A module that has another name today, with all that the run reached in it, is the same code.
+    renamed = {was for n, was in code.items() if n not in then}
+    same = lambda n, was: code[n] == was if n in code else was in renamed
+    modules = [] if moved else [n for n, was in then.items() if not same(n, was)]
     today = {name: checksum(name) for name in record["data"]}
     data = [n for n, was in record["data"].items() if today[n] is not None and today[n] != was]
     return sorted(modules) + sorted(data)
