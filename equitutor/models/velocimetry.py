@@ -211,7 +211,7 @@ class CostVolumeNet(nn.Module):
 
 
 def _rms(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return the root of the mean square over axes, which are kept, with the derivative 0 at 0."""
+    """Returns the root of the mean square over axes, which are kept, with the derivative 0 at 0."""
     return x.square().mean(axes, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny).sqrt()
 
 

@@ -32,7 +32,8 @@ def match(found: Tensor, targets: Tensor, least: float = 0.5, rule: str = "coco"
     >>> match(found, two, rule="voc").tolist(), match(found, two, rule="coco").tolist()
     ([[True, False]], [[True, True]])
     """
-    check_found(found), check_targets(targets, len(found))
+    check_found(found)
+    check_targets(targets, len(found))
     if rule not in RULES:
         raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
     overlap = iou(found[:, :, None, :4], targets[:, None, :, :4])  # (N, K, M)
